@@ -1,0 +1,275 @@
+"""Every setting of a model, its default and its meaning: frozen dataclasses, checked when they are made.
+
+A preset (``configs/**/*.yaml``) holds only what differs from these defaults. What torchvision, Detectron2 and others
+do differently is a field here and a value in a preset; no code asks which framework a number came from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Norm = Literal["frozen_batch_norm", "batch_norm", "sync_batch_norm", "group_norm", "none"]
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """From a picture on disk to the network frame."""
+
+    channels: int = 3  # channels of the input image
+    channel_order: Literal["rgb", "bgr"] = "rgb"  # order in which the network sees three-channel images
+    mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # per channel, in `channel_order`, on the 0-255 scale
+    std: tuple[float, ...] = (58.395, 57.12, 57.375)  # the same
+    short_side: int = 800  # the shorter side is resized to this many pixels ...
+    long_side: int = 1333  # ... unless the longer side would exceed this
+    resize: Literal["bilinear", "antialiased_uint8"] = "bilinear"  # float, no antialias | Pillow's bilinear on uint8
+    size_rounding: Literal["floor", "half_up"] = "floor"  # of the resized height and width
+    pad_multiple: int = 32  # zeros are added below and on the right up to a multiple of this
+
+    def __post_init__(self):
+        _require_choice(self, "channel_order", "resize", "size_rounding")
+        _require_positive(self, "channels", "short_side", "long_side", "pad_multiple")
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) != self.channels:
+                raise ValueError(
+                    f"`input.{name}` must have one value per channel ({self.channels}). "
+                    f"Received: {getattr(self, name)!r}"
+                )
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """ResNet (He et al. 2015) and ResNeXt (Xie et al. 2016)."""
+
+    name: str = "resnet50"  # resnet18 | resnet34 | resnet50 | resnet101 | resnet152
+    blocks: tuple[int, ...] | None = None  # residual blocks of res2..res5; None: what `name` says
+    stem_channels: int = 64
+    res2_channels: int | None = None  # output channels of res2, doubled by each later stage; None: 256 (64 for 18, 34)
+    groups: int = 1  # of the 3x3 convolutions; 32 in ResNeXt-101 32x8d
+    width_per_group: int = 64  # 3x3 channels of res2 are groups * width_per_group; 8 in ResNeXt-101 32x8d
+    stride_in_1x1: bool = False  # the stride of a bottleneck sits in its first 1x1 (MSRA) instead of its 3x3
+    norm: Norm = "frozen_batch_norm"
+    norm_epsilon: float = 1e-5  # 0.0 for torchvision's COCO_V1 files
+    norm_groups: int = 32  # of group_norm
+    freeze_at: int = 2  # stages below and including this do not train: 0 none, 1 stem, 2 stem + res2, ...
+
+    def __post_init__(self):
+        _require_choice(self, "norm", annotation=Norm)
+        _require_positive(self, "stem_channels", "groups", "width_per_group", "norm_groups")
+        if not 0 <= self.freeze_at <= 5:
+            raise ValueError(f"`backbone.freeze_at` must be in 0..5. Received: {self.freeze_at}")
+
+
+@dataclass(frozen=True)
+class NeckConfig:
+    """Feature pyramid network (Lin et al. 2017)."""
+
+    name: str = "fpn"
+    channels: int = 256
+    norm: Norm = "none"
+    norm_epsilon: float = 1e-5
+    norm_groups: int = 32
+
+    def __post_init__(self):
+        _require_choice(self, "norm", annotation=Norm)
+        _require_positive(self, "channels")
+
+
+@dataclass(frozen=True)
+class AnchorConfig:
+    """Anchors of the region proposal network."""
+
+    sizes: tuple[tuple[float, ...], ...] = ((32.0,), (64.0,), (128.0,), (256.0,), (512.0,))  # per level, sqrt(area), px
+    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width
+    rounded: bool = False  # corners of the cell anchors are rounded to whole pixels, half to even
+    strides: Literal["fixed", "derived"] = "fixed"  # 4, 8, ... | padded image size // level size, per axis
+    order: Literal["size_major", "ratio_major"] = "size_major"  # of the anchors of one cell
+
+    def __post_init__(self):
+        _require_choice(self, "strides", "order")
+
+
+@dataclass(frozen=True)
+class RPNConfig:
+    """Region proposal network (Ren et al. 2015)."""
+
+    num_convs: int = 1  # 3x3 convolutions before the two predictors
+    channels: int | None = None  # of those convolutions; None: as many as the neck gives
+    pre_nms_top_n: int = 1000  # best anchors kept per level, in inference
+    post_nms_top_n: int = 1000  # proposals kept over all levels, in inference
+    pre_nms_top_n_train: int = 2000
+    post_nms_top_n_train: int = 1000
+    nms_threshold: float = 0.7
+    rank_by: Literal["logits", "sigmoid"] = "logits"  # what NMS sorts by; differs only where the sigmoid saturates
+    min_size: float = 0.0  # px, network frame; a proposal's sides must be >= this and > 0
+    box_coder_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    foreground_iou: float = 0.7
+    background_iou: float = 0.3
+    samples_per_image: int = 256
+    positive_fraction: float = 0.5
+    smooth_l1_beta: float = 0.0  # 0: plain L1
+    loss_divisor: Literal["samples_per_image", "sampled"] = "samples_per_image"  # configured count | drawn count
+
+    def __post_init__(self):
+        _require_choice(self, "rank_by", "loss_divisor")
+        _require_positive(self, "num_convs", "pre_nms_top_n", "post_nms_top_n", "samples_per_image")
+        _require_fraction(self, "nms_threshold", "foreground_iou", "background_iou", "positive_fraction")
+
+
+@dataclass(frozen=True)
+class PoolerConfig:
+    """RoIAlign over the pyramid (He et al. 2017; level rule: Lin et al. 2017, equation 1)."""
+
+    aligned: bool = True  # coordinates shifted by half a pixel before sampling
+    sampling_ratio: int = 0  # samples per bin and axis; 0: adaptive, ceil(bin size)
+    canonical_size: float = 224.0  # a box of this side goes to ...
+    canonical_level: int = 4  # ... this level
+    level_epsilon: float = 1e-8  # added to side / canonical_size, or to its logarithm:
+    level_epsilon_on: Literal["ratio", "logarithm"] = "ratio"
+
+    def __post_init__(self):
+        _require_choice(self, "level_epsilon_on")
+        if self.sampling_ratio < 0:
+            raise ValueError(f"`pooler.sampling_ratio` must be >= 0. Received: {self.sampling_ratio}")
+
+
+@dataclass(frozen=True)
+class BoxConfig:
+    """Box branch: class logits and box deltas of every RoI (Girshick 2015)."""
+
+    pooled_size: int = 7
+    num_convs: int = 0  # 3x3 convolutions before the fully connected layers (4 in "4conv1fc" heads)
+    conv_channels: int = 256
+    num_fcs: int = 2
+    fc_channels: int = 1024
+    norm: Norm = "none"  # of the convolutions
+    norm_epsilon: float = 1e-5
+    norm_groups: int = 32
+    class_agnostic: bool = False  # one set of deltas for all classes
+    box_coder_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
+    foreground_iou: float = 0.5
+    samples_per_image: int = 512
+    positive_fraction: float = 0.25
+    smooth_l1_beta: float = 0.0  # 0: plain L1
+    score_threshold: float = 0.05  # detections must score above this
+    nms_threshold: float = 0.5  # per class
+    max_detections: int = 100
+    min_size: float = 0.0  # px, network frame; sides must be >= this
+
+    def __post_init__(self):
+        _require_choice(self, "norm", annotation=Norm)
+        _require_positive(self, "pooled_size", "max_detections", "samples_per_image")
+        _require_fraction(self, "foreground_iou", "positive_fraction", "score_threshold", "nms_threshold")
+        if self.num_convs + self.num_fcs == 0:
+            raise ValueError("`box` needs at least one layer: set `num_convs` or `num_fcs` above 0.")
+
+
+@dataclass(frozen=True)
+class MaskConfig:
+    """Mask branch: one small mask per class and RoI (He et al. 2017)."""
+
+    pooled_size: int = 14  # the mask has twice this side
+    num_convs: int = 4
+    channels: int = 256
+    norm: Norm = "none"
+    norm_epsilon: float = 1e-5
+    norm_groups: int = 32
+    class_agnostic: bool = False
+    target: Literal["soft", "binary"] = "binary"  # ground truth pooled to the RoI: as it is | thresholded at 0.5
+    paste: Literal["grid_sample", "integer_box"] = "grid_sample"  # how a mask is put back on the image
+    threshold: float = 0.5  # of the pasted mask
+
+    def __post_init__(self):
+        _require_choice(self, "norm", annotation=Norm)
+        _require_choice(self, "target", "paste")
+        _require_positive(self, "pooled_size", "channels")
+        _require_fraction(self, "threshold")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A published weight file of a preset."""
+
+    format: str = "native"  # name of a converter in kmrcnn.weights: torchvision | detectron2 | native
+    url: str | None = None  # where it is published
+    sha256: str | None = None  # full digest or its leading digits, as far as the publisher states it
+    file: str | None = None  # or: name of a file that is part of the package
+    size: int | None = None  # bytes, if known
+    licence: str | None = None
+    box_ap: float | None = None  # published figures
+    mask_ap: float | None = None
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything `build_model` needs."""
+
+    num_classes: int = 80  # foreground classes; the background is the last logit
+    class_names: tuple[str, ...] | None = None  # one per class
+    category_ids: tuple[int, ...] | None = None  # one per class, for COCO files; None: index + 1
+    input: InputConfig = field(default_factory=InputConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    neck: NeckConfig = field(default_factory=NeckConfig)
+    anchors: AnchorConfig = field(default_factory=AnchorConfig)
+    rpn: RPNConfig = field(default_factory=RPNConfig)
+    pooler: PoolerConfig = field(default_factory=PoolerConfig)
+    box: BoxConfig = field(default_factory=BoxConfig)
+    mask: MaskConfig | None = field(default_factory=MaskConfig)  # None: Faster R-CNN
+
+    def __post_init__(self):
+        _require_positive(self, "num_classes")
+        for name in ("class_names", "category_ids"):
+            value = getattr(self, name)
+            if value is not None and len(value) != self.num_classes:
+                raise ValueError(
+                    f"`{name}` must have one entry per class ({self.num_classes}). Received {len(value)} entries."
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain dict, lists for tuples; `config.loader.from_dict(ModelConfig, d)` is the inverse."""
+        return _plain(self)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One YAML file of ``configs/``: a model and its published weights."""
+
+    name: str = ""
+    description: str = ""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    checkpoints: dict[str, Checkpoint] = field(default_factory=dict)  # e.g. {"coco": Checkpoint(...)}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _require_choice(config: Any, *names: str, annotation: Any = None) -> None:
+    from typing import get_args, get_type_hints
+
+    hints = {} if annotation else get_type_hints(type(config))
+    for name in names:
+        choices = get_args(annotation or hints[name])
+        if getattr(config, name) not in choices:
+            raise ValueError(
+                f"`{type(config).__name__}.{name}` must be one of {list(choices)}. Received: {getattr(config, name)!r}"
+            )
+
+
+def _require_positive(config: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not (isinstance(value, (int, float)) and value > 0):
+            raise ValueError(f"`{type(config).__name__}.{name}` must be positive. Received: {value!r}")
+
+
+def _require_fraction(config: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not (isinstance(value, (int, float)) and 0.0 <= value <= 1.0):
+            raise ValueError(f"`{type(config).__name__}.{name}` must be in [0, 1]. Received: {value!r}")

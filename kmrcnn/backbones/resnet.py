@@ -1,0 +1,140 @@
+"""ResNet (He et al. 2015) and ResNeXt (Xie et al. 2016) as detectors use them: C2..C5, no classifier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from kmrcnn.config.schema import BackboneConfig
+from kmrcnn.layers.conv_norm_act import ConvNormAct, NormSpec
+
+DEPTHS = {  # name: (blocks of res2..res5, bottleneck?)
+    "resnet18": ((2, 2, 2, 2), False),
+    "resnet34": ((3, 4, 6, 3), False),
+    "resnet50": ((3, 4, 6, 3), True),
+    "resnet101": ((3, 4, 23, 3), True),
+    "resnet152": ((3, 8, 36, 3), True),
+}
+
+
+class ResNet(keras.layers.Layer):
+    """Residual network with feature maps at strides 4, 8, 16 and 32.
+
+    Args:
+        config: Depth, widths, groups, place of the stride, normalisation, frozen stages.
+
+    Call arguments:
+        images: (B, H, W, channels), normalised.
+
+    Returns:
+        {"C2": (B, H/4, W/4, c), "C3": (B, H/8, W/8, 2c), "C4": ..., "C5": (B, H/32, W/32, 8c)}.
+    """
+
+    def __init__(self, config: BackboneConfig, **kwargs):
+        super().__init__(**kwargs)
+        if config.name not in DEPTHS:
+            raise ValueError(f"`backbone.name` must be one of {list(DEPTHS)}. Received: {config.name!r}")
+        blocks, bottleneck = DEPTHS[config.name]
+        blocks = config.blocks or blocks
+        norm = NormSpec(config.norm, config.norm_epsilon, config.norm_groups)
+        channels = config.res2_channels or (256 if bottleneck else 64)
+        self.stem = ConvNormAct(config.stem_channels, 7, strides=2, norm=norm, name="stem")
+        self.stem.trainable = config.freeze_at < 1
+        self.stages = []
+        self.feature_info = {}
+        for index, count in enumerate(blocks):
+            stage = [
+                ResidualBlock(
+                    channels * 2**index,
+                    inner=config.groups * config.width_per_group * 2**index if bottleneck else None,
+                    strides=2 if index > 0 and j == 0 else 1,
+                    groups=config.groups,
+                    stride_in_1x1=config.stride_in_1x1,
+                    norm=norm,
+                    name=f"res{index + 2}_{j}",
+                )
+                for j in range(count)
+            ]
+            for block in stage:
+                block.trainable = config.freeze_at < index + 2
+            self.stages.append(stage)
+            self.feature_info[f"C{index + 2}"] = (channels * 2**index, 4 * 2**index)
+
+    def build(self, input_shape):
+        self.stem.build(input_shape)
+        channels = self.stem.filters
+        for stage in self.stages:
+            for block in stage:
+                block.build((None, None, None, channels))
+                channels = block.channels
+
+    def call(self, images, training=None):
+        x = self.stem(images, training=training)
+        # Padding the ReLU's output with zeros equals the peers' padding with -inf.
+        x = ops.max_pool(ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, 2, padding="valid")
+        features = {}
+        for index, stage in enumerate(self.stages):
+            for block in stage:
+                x = block(x, training=training)
+            features[f"C{index + 2}"] = x
+        return features
+
+
+class ResidualBlock(keras.layers.Layer):
+    """Shortcut plus two 3x3 convolutions, or plus 1x1, 3x3, 1x1 (bottleneck).
+
+    Args:
+        channels: Output channels.
+        inner: Channels of the 3x3 of a bottleneck; None for the basic block.
+        strides: Step of the whole block.
+        groups: Of the bottleneck's 3x3.
+        stride_in_1x1: Put the stride into the first 1x1 instead of the 3x3.
+        norm: Normalisation of every convolution.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        inner: int | None,
+        strides: int = 1,
+        groups: int = 1,
+        stride_in_1x1: bool = False,
+        norm: NormSpec = NormSpec(),
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.channels = channels
+        self.strides = strides
+        self.norm = norm
+        self.shortcut = None
+        if inner is None:
+            layout = [(channels, 3, strides, 1), (channels, 3, 1, 1)]
+        else:
+            first, second = (strides, 1) if stride_in_1x1 else (1, strides)
+            layout = [(inner, 1, first, 1), (inner, 3, second, groups), (channels, 1, 1, 1)]
+        self.convs = [
+            ConvNormAct(*arguments, norm=norm, relu=k < len(layout), name=f"conv{k}")
+            for k, arguments in enumerate(layout, start=1)
+        ]
+
+    def build(self, input_shape):
+        if self.strides != 1 or input_shape[-1] != self.channels:
+            self.shortcut = ConvNormAct(
+                self.channels, 1, self.strides, norm=self.norm, relu=False, name="shortcut"
+            )
+            self.shortcut.trainable = self.trainable
+            self.shortcut.build(input_shape)
+        shape = input_shape
+        for conv in self.convs:
+            conv.build(shape)
+            shape = (None, None, None, conv.filters)
+
+    def call(self, x, training=None):
+        residual = x
+        for conv in self.convs:
+            residual = conv(residual, training=training)
+        if self.shortcut is not None:
+            x = self.shortcut(x, training=training)
+        return ops.relu(x + residual)

@@ -1,0 +1,171 @@
+"""Strict YAML presets -> the dataclasses of `kmrcnn.config.schema`.
+
+A preset holds only what differs from the schema's defaults. Its `base:` is a list of YAML files merged in order
+below it; bases have no base. Mappings merge key by key, everything else (lists, numbers, null) replaces.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib.resources
+from collections.abc import Iterable, Mapping
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kmrcnn.config.from_dict import from_dict
+from kmrcnn.config.schema import Preset
+from kmrcnn.config.strict_yaml import parse_yaml
+
+__all__ = ["dump", "from_dict", "list_presets", "load_preset"]
+
+_BASE_FOLDER = "_base_"
+
+
+def load_preset(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Preset:
+    """Reads a preset, merges its bases and applies overrides.
+
+    Args:
+        name_or_path: Name of a published preset ("mask_rcnn_R_50_FPN_3x") or path of a YAML file. The bases of a
+            file of one's own are looked for beside it, then among the published ones.
+        overrides: "dotted.key=value" with YAML values, such as "model.rpn.nms_threshold=0.6" or "model.mask=null".
+
+    Returns:
+        The preset, named after its file unless the file says otherwise.
+
+    Raises:
+        ValueError: Unknown preset or key, wrong type, a base that has a base; the message says where.
+
+    Example:
+        >>> load_preset("maskrcnn_resnet50_fpn").model.num_classes
+        90
+    """
+    file = _find(name_or_path)
+    mapping = _read_with_bases(file)
+    for override in overrides:
+        mapping = _merge(mapping, _parse_override(override))
+    mapping.setdefault("name", file.name.rpartition(".")[0])
+    try:
+        return from_dict(Preset, mapping)
+    except ValueError as error:
+        raise ValueError(f"Preset {str(file)!r}: {error}") from error
+
+
+def list_presets() -> list[str]:
+    """Names of the published presets, sorted."""
+    return sorted(_published())
+
+
+def dump(preset: Any) -> str:
+    """Resolved YAML of a preset (or of any dataclass of the schema), every default written out.
+
+    `from_dict(Preset, yaml.safe_load(dump(preset))) == preset`.
+    """
+    return yaml.safe_dump(
+        _plain(preset), sort_keys=False, default_flow_style=None, allow_unicode=True, width=100
+    )
+
+
+def _published() -> dict[str, Traversable]:
+    root = importlib.resources.files("kmrcnn.configs")
+    return {file.name.rpartition(".")[0]: file for file in _walk(root)}
+
+
+def _walk(folder: Traversable) -> Iterable[Traversable]:
+    for entry in folder.iterdir():
+        if entry.is_dir() and entry.name != _BASE_FOLDER:
+            yield from _walk(entry)
+        elif entry.name.endswith((".yaml", ".yml")):
+            yield entry
+
+
+def _find(name_or_path: str | Path) -> Traversable:
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        if path.is_file():
+            return path
+        raise ValueError(f"`name_or_path`: there is no file {str(path)!r}.")
+    published = _published()
+    name = str(name_or_path)
+    if name in published:
+        return published[name]
+    nearest = difflib.get_close_matches(name, published, n=3, cutoff=0.4) or sorted(published)
+    raise ValueError(
+        f"`name_or_path` must be a preset's name or a .yaml file. Received: {name!r}. "
+        f"Did you mean: {', '.join(nearest)}?"
+    )
+
+
+def _read(file: Traversable) -> dict[str, Any]:
+    mapping = parse_yaml(file.read_text(encoding="utf-8"), str(file))
+    if not isinstance(mapping, dict):
+        raise ValueError(
+            f"Preset {str(file)!r} must be a mapping of keys. Received: {type(mapping).__name__}"
+        )
+    return mapping
+
+
+def _read_with_bases(file: Traversable) -> dict[str, Any]:
+    mapping = _read(file)
+    bases = mapping.pop("base", [])
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise ValueError(
+            f"`base` of {str(file)!r} must be a list of YAML files. Received: {bases!r}"
+        )
+    merged: dict[str, Any] = {}
+    for base in bases:
+        below = _read(_find_base(base, file))
+        if "base" in below:
+            raise ValueError(
+                f"{base!r}, a base of {str(file)!r}, has a `base` itself; bases are one level "
+                f"deep. List all of them in {file.name!r}."
+            )
+        merged = _merge(merged, below)
+    return _merge(merged, mapping)
+
+
+def _find_base(base: str, file: Traversable) -> Traversable:
+    published = importlib.resources.files("kmrcnn.configs")
+    beside = [file.parent.joinpath(base)] if isinstance(file, Path) else []
+    for candidate in [*beside, published.joinpath(base)]:
+        if candidate.is_file():
+            return candidate
+    raise ValueError(
+        f"`base` of {str(file)!r} names {base!r}, which is neither beside that file nor among the "
+        f"published presets."
+    )
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = _merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    """"model.rpn.nms_threshold=0.6" -> {"model": {"rpn": {"nms_threshold": 0.6}}}."""
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ValueError(f"`overrides` must read 'dotted.key=value'. Received: {override!r}")
+    value = parse_yaml(text, f"override {override!r}")
+    for part in reversed(parts):
+        value = {part: value}
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(entry) for entry in value]
+    return value

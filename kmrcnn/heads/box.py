@@ -1,0 +1,129 @@
+"""Box branch: what is in each RoI and where exactly (Girshick 2015; Lin et al. 2017)."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from kmrcnn.config.schema import BoxConfig
+from kmrcnn.layers.conv_norm_act import ConvNormAct, NormSpec
+from kmrcnn.losses.box import box_losses
+from kmrcnn.postprocess.nms import NEVER, grouped_nms
+from kmrcnn.roi.packing import pack, unpack
+from kmrcnn.structures import boxes as box_ops
+from kmrcnn.structures.typing import Tensor
+from kmrcnn.targets import box_coder
+from kmrcnn.targets.roi_sampler import Samples
+
+
+class BoxBranch(keras.layers.Layer):
+    """Optional convolutions, fully connected layers, class logits and box deltas.
+
+    Args:
+        config: Layers, thresholds, sampling, losses.
+        pooler: A `RoIPooler`.
+        num_classes: K.
+
+    Call arguments:
+        features: {"P2": (B, h, w, C), ...}.
+        boxes: (B, R, 4), xyxy, network frame.
+        valid: (B, R) bool; nothing is computed for other slots.
+
+    Returns:
+        {"class_logits": (B, R, K + 1), "box_deltas": (B, R, K or 1, 4)} float32.
+    """
+
+    def __init__(self, config: BoxConfig, pooler: keras.layers.Layer, num_classes: int, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        self.pooler = pooler
+        self.num_classes = num_classes
+        norm = NormSpec(config.norm, config.norm_epsilon, config.norm_groups)
+        self.convs = [
+            ConvNormAct(config.conv_channels, 3, norm=norm, name=f"conv{i}")
+            for i in range(1, config.num_convs + 1)
+        ]
+        self.fcs = [
+            keras.layers.Dense(config.fc_channels, activation="relu", name=f"fc{i}")
+            for i in range(1, config.num_fcs + 1)
+        ]
+        self.sets = 1 if config.class_agnostic else num_classes
+        normal = keras.initializers.RandomNormal
+        self.class_logits = keras.layers.Dense(
+            num_classes + 1, kernel_initializer=normal(stddev=0.01), name="class_logits"
+        )
+        self.box_deltas = keras.layers.Dense(
+            self.sets * 4, kernel_initializer=normal(stddev=0.001), name="box_deltas"
+        )
+        self.supports_jit = keras.backend.backend() != "tensorflow"  # combined NMS has no XLA kernel
+
+    def build(self, features_shape, boxes_shape=None, valid_shape=None):
+        size, channels = self.pooler.output_size, self.pooler.channels
+        for conv in self.convs:
+            conv.build((None, size, size, channels))
+            channels = conv.filters
+        channels *= size * size
+        for fc in self.fcs:
+            fc.build((None, channels))
+            channels = fc.units
+        self.class_logits.build((None, channels))
+        self.box_deltas.build((None, channels))
+
+    def call(self, features, boxes, valid, training=None):
+        packed = pack(boxes, valid)
+        x = self.pooler(features, packed.boxes, packed.batch_indices)  # (N, P, P, C)
+        for conv in self.convs:
+            x = conv(x, training=training)
+        x = ops.reshape(x, (-1, x.shape[1] * x.shape[2] * x.shape[3]))  # (N, P * P * C)
+        for fc in self.fcs:
+            x = fc(x)
+        deltas = ops.reshape(self.box_deltas(x), (-1, self.sets, 4))
+        return {
+            "class_logits": unpack(ops.cast(self.class_logits(x), "float32"), packed, valid),
+            "box_deltas": unpack(ops.cast(deltas, "float32"), packed, valid),
+        }
+
+    def make_targets(self, samples: Samples, targets: dict[str, Tensor]) -> Tensor:
+        """Deltas (B, S, 4) from the sampled boxes to their ground truth; 0 where not foreground."""
+        gt_boxes = ops.take_along_axis(targets["boxes"], samples.gt_index[..., None], axis=1)
+        gt_boxes = ops.where(samples.foreground[..., None], gt_boxes, samples.boxes)
+        goals = box_coder.encode(gt_boxes, samples.boxes, self.config.box_coder_weights)
+        return ops.stop_gradient(ops.where(samples.foreground[..., None], goals, 0.0))
+
+    def compute_losses(self, outputs, goals: Tensor, samples: Samples) -> dict[str, Tensor]:
+        """{"loss_cls": scalar, "loss_box": scalar}."""
+        return box_losses(
+            outputs["class_logits"],
+            outputs["box_deltas"],
+            samples.classes,
+            goals,
+            samples.foreground,
+            samples.valid,
+            self.config.smooth_l1_beta,
+        )
+
+    def score_boxes(self, outputs, proposals, image_sizes) -> tuple[Tensor, Tensor]:
+        """Refined boxes (B, R, K or 1, 4), clipped, and class scores (B, R, K), before any threshold."""
+        references = proposals["boxes"][:, :, None, :]
+        boxes = box_coder.decode(outputs["box_deltas"], references, self.config.box_coder_weights)
+        scores = ops.softmax(outputs["class_logits"], axis=-1)[..., :-1]
+        usable = ops.logical_and(proposals["valid"][..., None], ops.isfinite(scores))
+        return box_ops.clip(boxes, image_sizes), ops.where(usable, scores, NEVER)
+
+    def decode(self, outputs, proposals, image_sizes) -> dict[str, Tensor]:
+        """Detections: {"boxes": (B, D, 4) network frame, "scores", "classes", "valid"}, best first."""
+        boxes, scores = self.score_boxes(outputs, proposals, image_sizes)
+        big_enough = box_ops.sides_at_least(boxes, self.config.min_size)  # (B, R, K or 1)
+        kept = grouped_nms(
+            boxes,
+            ops.where(big_enough, scores, NEVER),
+            self.config.nms_threshold,
+            self.config.max_detections,
+            self.config.score_threshold,
+        )
+        return {
+            "boxes": kept.boxes,
+            "scores": kept.scores,
+            "classes": kept.groups,
+            "valid": kept.valid,
+        }

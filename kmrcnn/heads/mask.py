@@ -1,0 +1,125 @@
+"""Mask branch: a small mask for every RoI and class (He et al. 2017, figure 4 right)."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from kmrcnn.config.schema import MaskConfig
+from kmrcnn.layers.conv_norm_act import ConvNormAct, NormSpec
+from kmrcnn.layers.deconv import Deconv2x2, interleave
+from kmrcnn.losses.mask import mask_loss
+from kmrcnn.roi.packing import PackedRoIs, pack, pack_values, unpack
+from kmrcnn.structures.typing import Tensor
+from kmrcnn.targets.mask_targets import mask_targets
+from kmrcnn.targets.roi_sampler import Samples
+
+
+class MaskBranch(keras.layers.Layer):
+    """Convolutions, a 2x2 deconvolution and a 1x1 predictor.
+
+    The predictor comes after the deconvolution but works pixel by pixel, so it is applied for the wanted class only
+    and before the pixels are put in place; the numbers are those of the usual order.
+
+    Args:
+        config: Layers and target rule.
+        pooler: A `RoIPooler`.
+        num_classes: K.
+
+    Call arguments:
+        features: {"P2": (B, h, w, C), ...}.
+        boxes: (B, R, 4), xyxy, network frame.
+        classes: (B, R) int32 in 0..K-1, the class whose mask is wanted.
+        valid: (B, R) bool; nothing is computed for other slots.
+
+    Returns:
+        Logits (B, R, M, M) float32, M = 2 * pooled size; 0 in unused slots.
+    """
+
+    def __init__(self, config: MaskConfig, pooler: keras.layers.Layer, num_classes: int, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        self.pooler = pooler
+        norm = NormSpec(config.norm, config.norm_epsilon, config.norm_groups)
+        self.convs = [
+            ConvNormAct(config.channels, 3, norm=norm, name=f"conv{i}")
+            for i in range(1, config.num_convs + 1)
+        ]
+        self.deconv = Deconv2x2(config.channels, name="deconv")
+        self.logits = ConvNormAct(
+            1 if config.class_agnostic else num_classes,
+            1,
+            relu=False,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.001),
+            name="logits",
+        )
+
+    def build(self, features_shape, boxes_shape=None, classes_shape=None, valid_shape=None):
+        channels = self.pooler.channels
+        for conv in self.convs:
+            conv.build((None, None, None, channels))
+            channels = conv.filters
+        self.deconv.build((None, None, None, channels))
+        self.logits.build((None, None, None, self.deconv.filters))
+
+    def call(self, features, boxes, classes, valid, training=None):
+        packed = pack(boxes, valid)
+        logits = self.predict_packed(features, packed, pack_values(classes, packed), training)
+        return unpack(logits, packed, valid)
+
+    def predict_packed(self, features, packed: PackedRoIs, classes=None, training=None) -> Tensor:
+        """Logits (N, M, M) of the given classes (N,), or of all classes: (N, M, M, K)."""
+        x = self.pooler(features, packed.boxes, packed.batch_indices)  # (N, P, P, C)
+        for conv in self.convs:
+            x = conv(x, training=training)
+        x = ops.relu(self.deconv.subpixels(x))  # (N, P, P, 2, 2, C)
+        if classes is None:
+            return interleave(ops.cast(self._all_classes(x), "float32"))
+        return interleave(ops.cast(self._one_class(x, classes), "float32"))
+
+    def _all_classes(self, x):
+        kernel = ops.cast(self.logits.kernel[0, 0], x.dtype)  # (C, K)
+        return ops.matmul(x, kernel) + ops.cast(self.logits.bias, x.dtype)
+
+    def _one_class(self, x, classes):
+        if self.config.class_agnostic:
+            return self._all_classes(x)[..., 0]
+        kernels = ops.take(ops.transpose(self.logits.kernel[0, 0]), classes, axis=0)  # (N, C)
+        biases = ops.take(self.logits.bias, classes)  # (N,)
+        pixels = ops.reshape(x, (-1, x.shape[1] * x.shape[2] * 4, x.shape[5]))  # (N, P * P * 4, C)
+        values = ops.matmul(pixels, ops.cast(kernels, x.dtype)[..., None])[..., 0]
+        values = values + ops.cast(biases, x.dtype)[:, None]
+        return ops.reshape(values, (-1,) + tuple(x.shape[1:5]))
+
+    def compute_losses(
+        self, features, samples: Samples, targets: dict[str, Tensor], training=None
+    ) -> dict[str, Tensor]:
+        """{"loss_mask": scalar}, computed on foreground RoIs only.
+
+        Args:
+            features: As in the call.
+            samples: The RoIs of the step.
+            targets: {"masks": (B, N, H, W) 0 or 1, network frame, ...}.
+            training: Passed to the normalisation.
+        """
+        packed = pack(samples.boxes, samples.foreground)
+        foreground = pack_values(samples.foreground, packed)
+        classes = ops.where(foreground, pack_values(samples.classes, packed), 0)
+        goals = self.make_targets(packed, samples, targets)
+        logits = self.predict_packed(features, packed, classes, training)
+        return {"loss_mask": mask_loss(logits, goals, foreground)}
+
+    def make_targets(self, packed: PackedRoIs, samples: Samples, targets) -> Tensor:
+        """(N, M, M): the matched ground-truth masks in the frame of the packed boxes."""
+        return mask_targets(
+            targets["masks"],
+            packed.boxes,
+            packed.batch_indices,
+            pack_values(samples.gt_index, packed),
+            2 * self.config.pooled_size,
+            self.config.target,
+        )
+
+    def decode(self, logits: Tensor, detections: dict[str, Tensor]) -> dict[str, Tensor]:
+        """{"masks": (B, D, M, M) probabilities}; 0 in unused slots."""
+        return {"masks": ops.where(detections["valid"][..., None, None], ops.sigmoid(logits), 0.0)}

@@ -1,0 +1,128 @@
+"""Convolution, normalisation, activation: the block every part of the network is made of."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import keras
+from keras import ops
+
+from kmrcnn.layers.frozen_batch_norm import FrozenBatchNorm
+
+
+class NormSpec(NamedTuple):
+    """Which normalisation follows a convolution (fields of the configuration's `norm*`)."""
+
+    name: str = "none"
+    epsilon: float = 1e-5
+    groups: int = 32
+
+
+def make_norm(spec: NormSpec) -> keras.layers.Layer | None:
+    """A normalisation layer over the last axis, called "norm"; None for "none".
+
+    Batch norm's momentum is 0.9 in Keras's sense (0.1 in PyTorch's).
+    """
+    if spec.name == "none":
+        return None
+    if spec.name == "frozen_batch_norm":
+        return FrozenBatchNorm(spec.epsilon, name="norm")
+    if spec.name == "group_norm":
+        return keras.layers.GroupNormalization(spec.groups, epsilon=spec.epsilon, name="norm")
+    if spec.name in ("batch_norm", "sync_batch_norm"):
+        return keras.layers.BatchNormalization(
+            momentum=0.9,
+            epsilon=spec.epsilon,
+            synchronized=spec.name == "sync_batch_norm",
+            name="norm",
+        )
+    raise ValueError(f"`norm` must be one of the names in `config.schema.Norm`. Received: {spec}")
+
+
+class ConvNormAct(keras.layers.Layer):
+    """2-D convolution with symmetric zero padding, optional normalisation, optional ReLU.
+
+    Padding is (kernel_size - 1) // 2 on every side, as in the PyTorch systems: TensorFlow's "same" pads unevenly
+    at stride 2 and would shift the features by a pixel. A frozen batch norm is folded into the kernel.
+
+    Args:
+        filters: Output channels.
+        kernel_size: Side of the square kernel.
+        strides: Step in both axes.
+        groups: Number of channel groups (ResNeXt).
+        norm: Normalisation after the convolution. Without one the convolution has a bias.
+        relu: Whether a ReLU ends the block.
+        kernel_initializer: Keras initializer of the kernel.
+        zero_init_norm: Start the normalisation's gamma at zero (the last of a residual block).
+
+    Call arguments:
+        x: (B, H, W, C_in).
+        training: Only drives batch norm.
+
+    Returns:
+        (B, ceil(H / strides), ceil(W / strides), filters) for odd kernels.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int = 3,
+        strides: int = 1,
+        groups: int = 1,
+        norm: NormSpec = NormSpec(),
+        relu: bool = True,
+        kernel_initializer: str | keras.initializers.Initializer = "he_normal",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.strides = strides
+        self.groups = groups
+        self.relu = relu
+        self.kernel_initializer = kernel_initializer
+        self.norm = make_norm(norm)
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        if channels % self.groups or self.filters % self.groups:
+            raise ValueError(
+                f"`groups` must divide input channels and `filters`. Received: groups={self.groups}, "
+                f"input channels={channels}, filters={self.filters}"
+            )
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(self.kernel_size, self.kernel_size, channels // self.groups, self.filters),
+            initializer=self.kernel_initializer,
+        )
+        if self.norm is None:
+            self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+        else:
+            self.norm.build((None, None, None, self.filters))
+
+    def call(self, x, training=None):
+        if isinstance(self.norm, FrozenBatchNorm):
+            scale, shift = self.norm.scale_and_shift()
+            x = self._convolve(x, self.kernel * scale) + ops.cast(shift, self.compute_dtype)
+        elif self.norm is None:
+            x = self._convolve(x, self.kernel) + self.bias
+        else:
+            x = self.norm(self._convolve(x, self.kernel), training=training)
+        return ops.relu(x) if self.relu else x
+
+    def compute_output_shape(self, input_shape):
+        padding = 2 * ((self.kernel_size - 1) // 2)
+        height, width = (
+            None if n is None else (n + padding - self.kernel_size) // self.strides + 1
+            for n in input_shape[1:3]
+        )
+        return (input_shape[0], height, width, self.filters)
+
+    def _convolve(self, x, kernel):
+        kernel = ops.cast(kernel, self.compute_dtype)
+        if self.strides == 1:
+            return ops.conv(x, kernel, padding="same")
+        pad = (self.kernel_size - 1) // 2
+        if pad:
+            x = ops.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+        return ops.conv(x, kernel, strides=self.strides, padding="valid")

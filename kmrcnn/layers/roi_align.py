@@ -1,0 +1,204 @@
+"""RoIAlign (He et al. 2017, section 3) over a feature pyramid, exact, in two forms.
+
+`roi_align` equals torchvision's and Detectron2's operator: every bin is the mean of bilinear samples at regular
+points; a sample more than one pixel outside the map is 0, one within a pixel of it is clamped to the border.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import keras
+from keras import ops
+
+from kmrcnn.structures.typing import Tensor
+
+BLOCK = 64  # RoIs pooled together by the adaptive form: they share a loop over sample points
+
+
+def roi_align(
+    features: list[Tensor],
+    boxes: Tensor,
+    batch_indices: Tensor,
+    levels: Tensor,
+    strides: tuple[int, ...],
+    output_size: int,
+    sampling_ratio: int = 0,
+    aligned: bool = True,
+) -> Tensor:
+    """Pool each box from its own level.
+
+    Args:
+        features: L maps (B, h_l, w_l, C).
+        boxes: (N, 4), xyxy, network frame.
+        batch_indices: (N,) int32, image of each box.
+        levels: (N,) int32 in 0..L-1, map of each box.
+        strides: L strides of the maps, in pixels of the network frame.
+        output_size: Side P of the output.
+        sampling_ratio: Samples per bin and axis; 0: ceil(bin size) for each box and axis.
+        aligned: Shift by half a pixel before sampling, so that pixel centres sit at integers.
+
+    Returns:
+        (N, P, P, C) in the dtype of the features; coordinates are computed in float32.
+    """
+    rois = _locate(boxes, levels, strides, output_size, aligned)
+    if sampling_ratio > 0 and keras.backend.backend() == "tensorflow":
+        pooled = _crop_and_resize(features, rois, batch_indices, levels, output_size, sampling_ratio)
+        return ops.reshape(pooled, (-1, output_size, output_size, features[0].shape[-1]))
+    table, grid = _flatten_pyramid(features, batch_indices, levels)
+    if sampling_ratio > 0:
+        counts = ops.full_like(rois.top, float(sampling_ratio))
+        return _pool_fixed(table, grid, rois, counts, output_size, sampling_ratio)
+    return _pool_adaptive(table, grid, rois, output_size)
+
+
+class _RoIs(NamedTuple):
+    """Boxes in the frame of their own map: first corner and bin size, (N,) float32 each."""
+
+    top: Tensor
+    left: Tensor
+    bin_height: Tensor
+    bin_width: Tensor
+
+
+class _Grid(NamedTuple):
+    """Where each RoI's map lies in the flattened pyramid, (N,) int32 each."""
+
+    origin: Tensor
+    height: Tensor
+    width: Tensor
+
+
+def _locate(boxes, levels, strides, size, aligned) -> _RoIs:
+    scales = ops.convert_to_tensor([1.0 / s for s in strides], "float32")
+    boxes = ops.cast(boxes, "float32") * ops.expand_dims(ops.take(scales, levels), -1)
+    if aligned:
+        boxes = boxes - 0.5
+    left, top = boxes[:, 0], boxes[:, 1]
+    width, height = boxes[:, 2] - left, boxes[:, 3] - top
+    if not aligned:
+        width, height = ops.maximum(width, 1.0), ops.maximum(height, 1.0)
+    return _RoIs(top, left, height / size, width / size)
+
+
+# === crop_and_resize form: TensorFlow, fixed sampling ===
+
+
+def _crop_and_resize(features, rois, batch_indices, levels, size, ratio) -> Tensor:
+    """Bilinear samples by `tf.image.crop_and_resize` on edge-padded maps, then the mean of each bin.
+
+    Padding by one repeated pixel turns "clamp within a pixel of the border, 0 beyond" into the kernel's own rule.
+    """
+    import tensorflow as tf
+
+    pooled, members = [], []
+    for level, feature in enumerate(features):
+        index = tf.where(tf.equal(levels, level))[:, 0]
+        padded = tf.pad(feature, ((0, 0), (1, 1), (1, 1), (0, 0)), "SYMMETRIC")
+        height, width = (tf.cast(n - 1, "float32") for n in tf.unstack(tf.shape(padded)[1:3]))
+        top, left, bin_height, bin_width = (tf.gather(v, index) for v in rois)
+        step_y, step_x = bin_height / ratio, bin_width / ratio
+        first_y, first_x = top + 0.5 * step_y + 1.0, left + 0.5 * step_x + 1.0
+        last_y, last_x = (first + (size * ratio - 1) * step for first, step in ((first_y, step_y), (first_x, step_x)))
+        grid = tf.stack([first_y / height, first_x / width, last_y / height, last_x / width], -1)
+        samples = tf.image.crop_and_resize(
+            padded, grid, tf.gather(batch_indices, index), [size * ratio, size * ratio]
+        )
+        samples = tf.cast(samples, feature.dtype)
+        pooled.append(tf.nn.avg_pool2d(samples, ratio, ratio, "VALID") if ratio > 1 else samples)
+        members.append(tf.cast(index, "int32"))
+    return tf.dynamic_stitch(members, pooled)
+
+
+# === gather form: any backend ===
+
+
+def _flatten_pyramid(features, batch_indices, levels) -> tuple[Tensor, _Grid]:
+    """All pixels in one table (cells, C), and each RoI's place in it."""
+    channels = features[0].shape[-1]
+    heights = ops.stack([ops.convert_to_tensor(ops.shape(f)[1], "int32") for f in features])
+    widths = ops.stack([ops.convert_to_tensor(ops.shape(f)[2], "int32") for f in features])
+    cells = heights * widths * ops.convert_to_tensor(ops.shape(features[0])[0], "int32")
+    table = ops.concatenate([ops.reshape(f, (-1, channels)) for f in features], axis=0)
+    start = ops.take(ops.cumsum(cells) - cells, levels)
+    height, width = ops.take(heights, levels), ops.take(widths, levels)
+    return table, _Grid(start + batch_indices * height * width, height, width)
+
+
+def _pool_fixed(table, grid, rois, counts, size, ratio) -> Tensor:
+    total = 0.0
+    for sample_y in range(ratio):
+        for sample_x in range(ratio):
+            total = total + _sample(table, grid, rois, counts, counts, sample_y, sample_x, size)
+    return total / ratio**2
+
+
+def _pool_adaptive(table, grid, rois, size) -> Tensor:
+    """ceil(bin size) samples per axis, however many that is.
+
+    RoIs are sorted by their counts and pooled in blocks, so that a few large or thin ones do not make all others
+    loop as often. Reverse-mode gradients need a backend whose while loops have them (TensorFlow, torch).
+    """
+    counts_y, counts_x = ops.ceil(rois.bin_height), ops.ceil(rois.bin_width)
+    # An inverted or absurd box must not loop for ever; no box inside an image reaches this bound.
+    counts_y, counts_x = (ops.clip(c, 0.0, 512.0) for c in (counts_y, counts_x))
+    number = ops.shape(counts_y)[0]
+    order = ops.argsort(counts_y * 1024.0 + counts_x)
+    padding = (-number) % BLOCK
+    order = ops.concatenate([order, ops.zeros((padding,), order.dtype)])
+    blocks = ops.reshape(order, (-1, BLOCK))
+
+    def pool_block(members):
+        part_grid = _Grid(*(ops.take(v, members) for v in grid))
+        part_rois = _RoIs(*(ops.take(v, members) for v in rois))
+        gy, gx = ops.take(counts_y, members), ops.take(counts_x, members)
+        columns = ops.maximum(ops.cast(ops.max(gx), "int32"), 1)
+        loops = ops.cast(ops.max(gy), "int32") * columns
+
+        def add_sample(step, total):
+            sample = _sample(
+                table, part_grid, part_rois, gy, gx, step // columns, step % columns, size
+            )
+            return step + 1, total + sample
+
+        zeros = ops.zeros((BLOCK, size, size, table.shape[-1]), table.dtype)
+        start = (ops.convert_to_tensor(0, "int32"), zeros)
+        _, total = ops.while_loop(lambda step, total: step < loops, add_sample, start)
+        divisor = ops.cast(ops.maximum(gy * gx, 1.0), table.dtype)
+        return total / ops.reshape(divisor, (BLOCK, 1, 1, 1))
+
+    pooled = ops.reshape(ops.map(pool_block, blocks), (-1, size, size, table.shape[-1]))
+    return ops.take(pooled, ops.argsort(order[:number]), axis=0)
+
+
+def _sample(table, grid, rois, counts_y, counts_x, sample_y, sample_x, size) -> Tensor:
+    """(N, P, P, C): one bilinear sample of every bin, number (sample_y, sample_x) of counts_y x counts_x."""
+    rows = _taps(rois.top, rois.bin_height, counts_y, sample_y, grid.height, size)
+    columns = _taps(rois.left, rois.bin_width, counts_x, sample_x, grid.width, size)
+    value = 0.0
+    for row, row_weight in rows:
+        start = ops.expand_dims(grid.origin, -1) + row * ops.expand_dims(grid.width, -1)  # (N, P)
+        for column, column_weight in columns:
+            pixels = ops.take(table, start[:, :, None] + column[:, None, :], axis=0)  # (N, P, P, C)
+            weight = row_weight[:, :, None] * column_weight[:, None, :]
+            value = value + pixels * ops.cast(weight[..., None], table.dtype)
+    return value
+
+
+def _taps(start, bin_size, counts, sample, length, size):
+    """The two neighbours of a sample point along one axis: ((index, weight), (index, weight)), (N, P) each."""
+    bins = ops.arange(size, dtype="float32")
+    offset = (ops.cast(sample, "float32") + 0.5) / ops.maximum(counts, 1.0)
+    point = start[:, None] + (bins[None, :] + offset[:, None]) * bin_size[:, None]
+    limit = ops.cast(length, "float32")[:, None]
+    used = ops.logical_and(point >= -1.0, point <= limit)
+    used = ops.logical_and(used, (counts > ops.cast(sample, "float32"))[:, None])
+    point = ops.where(used, ops.minimum(ops.maximum(point, 0.0), limit - 1.0), 0.0)
+    low = ops.floor(point)
+    high = ops.minimum(low + 1.0, limit - 1.0)
+    weight = ops.cast(used, "float32")
+    fraction = point - low
+    return (
+        (ops.cast(low, "int32"), (1.0 - fraction) * weight),
+        (ops.cast(high, "int32"), fraction * weight),
+    )

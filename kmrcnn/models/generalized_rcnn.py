@@ -1,0 +1,97 @@
+"""The spine: image -> backbone -> neck -> proposals -> RoI features -> heads -> detections."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from kmrcnn.config.schema import ModelConfig
+from kmrcnn.layers.normalize_images import NormalizeImages
+from kmrcnn.structures.typing import Tensor
+
+
+@keras.saving.register_keras_serializable("kmrcnn")
+class GeneralizedRCNN(keras.Model):
+    """Two-stage detector (He et al. 2017) as a Keras Functional model; its parts are handed in.
+
+    Args:
+        config: What the parts were made from; stored in saved files.
+        backbone: images -> {"C2": ..., "C5": ...}.
+        neck: backbone features -> {"P2": ..., "P6": ...}.
+        rpn: (features, images, image_sizes) -> proposals.
+        roi_heads: (features, proposals, image_sizes) -> detections.
+
+    Call arguments:
+        inputs: {"images": (B, H, W, C), 0-255, zero padded below and on the right, "image_sizes": (B, 2) int32}, and
+            for training "targets": {"boxes": (B, N, 4), "classes": (B, N), "valid": (B, N), "masks": (B, N, H, W)}.
+
+    Returns:
+        Without targets, detections in the network frame, padded to D slots: {"boxes": (B, D, 4) xyxy, "scores":
+        (B, D), "classes": (B, D), "valid": (B, D), "masks": (B, D, M, M) probabilities}. With targets, the losses by
+        name: the presence of targets decides, not `training`, so that validation has losses too.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        backbone: keras.layers.Layer,
+        neck: keras.layers.Layer,
+        rpn: keras.layers.Layer,
+        roi_heads: keras.layers.Layer,
+        **kwargs,
+    ):
+        images = keras.Input((None, None, config.input.channels), name="images")
+        image_sizes = keras.Input((2,), dtype="int32", name="image_sizes")
+        normalize = NormalizeImages(config.input.mean, config.input.std, name="normalize")
+
+        features = neck(backbone(normalize(images, image_sizes)))
+        proposals = rpn(features, images, image_sizes)
+        detections = roi_heads(features, proposals, image_sizes)
+
+        inputs = {"images": images, "image_sizes": image_sizes}
+        super().__init__(inputs=inputs, outputs=detections, **kwargs)
+        self.config = config
+        self.normalize = normalize
+        self.backbone = backbone
+        self.neck = neck
+        self.rpn = rpn
+        self.roi_heads = roi_heads
+        self.loss_trackers = None
+
+    def call(self, inputs, training=None, mask=None):
+        if "targets" in inputs:
+            return self.compute_losses(inputs, training)
+        return super().call(inputs, training=training, mask=mask)
+
+    def compute_losses(self, inputs: dict, training: bool | None = None) -> dict[str, Tensor]:
+        """All losses by name, scalars: `loss_rpn_cls`, `loss_rpn_box`, `loss_cls`, `loss_box`, `loss_mask`."""
+        images, image_sizes, targets = inputs["images"], inputs["image_sizes"], inputs["targets"]
+        features = self.normalize(images, image_sizes)
+        features = self.neck(self.backbone(features, training=training), training=training)
+        logits, deltas = self.rpn.predict_boxes(features)
+        anchors = self.rpn.make_anchors(features, images)
+        losses = self.rpn.compute_losses(logits, deltas, anchors, targets)
+        proposals = self.rpn.propose(logits, deltas, anchors, image_sizes, training=True)
+        return losses | self.roi_heads.compute_losses(features, proposals, targets, training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The sum of the losses; each is tracked under its name for the logs of `fit` and `evaluate`."""
+        if self.loss_trackers is None:
+            self.loss_trackers = {name: keras.metrics.Mean(name=name) for name in y_pred}
+        for name, value in y_pred.items():
+            self.loss_trackers[name].update_state(value)
+        return sum(ops.cast(value, "float32") for value in y_pred.values())
+
+    @property
+    def metrics(self):
+        return super().metrics + list((self.loss_trackers or {}).values())
+
+    def get_config(self):
+        return {"config": self.config.to_dict(), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        from kmrcnn.config.loader import from_dict
+        from kmrcnn.models.build import build_model
+
+        return build_model(from_dict(ModelConfig, config["config"]), name=config["name"])

@@ -1,0 +1,45 @@
+"""Box geometry in keras.ops: the only place where boxes are measured, clipped or converted.
+
+Boxes are absolute xyxy, float32, in continuous coordinates: pixel i covers [i, i + 1).
+"""
+
+from keras import ops
+
+from kmrcnn.structures.typing import Tensor
+
+
+def area(boxes: Tensor) -> Tensor:
+    """Areas (...,) of boxes (..., 4); negative sides count as zero."""
+    sides = ops.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def pairwise_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
+    """Intersection over union (..., N, M) of boxes (..., N, 4) and (..., M, 4); 0 for empty boxes."""
+    a, b = ops.expand_dims(boxes_a, -2), ops.expand_dims(boxes_b, -3)
+    corner_min = ops.maximum(a[..., :2], b[..., :2])
+    corner_max = ops.minimum(a[..., 2:], b[..., 2:])
+    sides = ops.maximum(corner_max - corner_min, 0.0)
+    intersection = sides[..., 0] * sides[..., 1]
+    union = area(a) + area(b) - intersection
+    return ops.where(intersection > 0, intersection / ops.maximum(union, 1e-12), 0.0)
+
+
+def clip(boxes: Tensor, image_sizes: Tensor) -> Tensor:
+    """Boxes (B, ..., 4) moved inside images of size (B, 2) = (height, width)."""
+    sizes = ops.cast(image_sizes, boxes.dtype)
+    limits = ops.stack([sizes[:, 1], sizes[:, 0], sizes[:, 1], sizes[:, 0]], axis=-1)  # (B, 4)
+    for _ in range(len(boxes.shape) - 2):
+        limits = ops.expand_dims(limits, 1)
+    return ops.minimum(ops.maximum(boxes, 0.0), limits)
+
+
+def sides_at_least(boxes: Tensor, min_size: float) -> Tensor:
+    """Mask (...,) of the boxes (..., 4) whose width and height are at least `min_size` pixels."""
+    sides = boxes[..., 2:] - boxes[..., :2]
+    return ops.all(sides >= min_size, axis=-1)
+
+
+def xyxy_to_xywh(boxes: Tensor) -> Tensor:
+    """Corners (..., 4) to (x, y, width, height), the form of COCO files."""
+    return ops.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1)

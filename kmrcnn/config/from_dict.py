@@ -1,7 +1,7 @@
 """Nested plain mappings -> dataclasses, checked against the type annotations.
 
-No key is skipped and no value is coerced, but for two harmless cases: an int where a float is expected, and a list
-where a tuple is.
+No key is skipped and no value is coerced, but for two harmless cases: an int where a float is
+expected, and a list where a tuple is.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ def from_dict(cls: type[T], mapping: Mapping[str, Any], path: str = "") -> T:
     """Makes a dataclass from a nested mapping.
 
     Args:
-        cls: A dataclass whose fields are numbers, strings, bools, Literals, None unions, tuples, dicts and further
-            dataclasses.
-        mapping: Field name -> value; lists stand for tuples, mappings for dataclasses. Absent fields keep their
-            defaults.
+        cls: A dataclass whose fields are numbers, strings, bools, Literals, None unions, tuples,
+            dicts and further dataclasses.
+        mapping: Field name -> value; lists stand for tuples, mappings for dataclasses. Absent
+            fields keep their defaults.
         path: Dotted name of `mapping` in the whole, for messages ("model.rpn").
 
     Returns:
         An instance of `cls`.
 
     Raises:
-        ValueError: Unknown key (the nearest valid one is named), wrong type, or a value that the dataclass refuses.
+        ValueError: Unknown key (the nearest valid one is named), wrong type, or a value that the
+            dataclass refuses.
     """
     if not isinstance(mapping, Mapping):
         raise _wrong(path, f"a mapping of {cls.__name__}'s fields", mapping)
@@ -52,7 +53,7 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _convert_union(arguments, value, path)
     if origin is Literal:
-        if value not in arguments or isinstance(value, bool) != any(a is value for a in (True, False)):
+        if type(value) not in {type(a) for a in arguments} or value not in arguments:
             raise _wrong(path, f"one of {list(arguments)}", value)
         return value
     if origin is tuple:
@@ -71,7 +72,9 @@ def _convert_union(options: tuple[Any, ...], value: Any, path: str) -> Any:
         return None
     others = [option for option in options if option is not type(None)]
     if len(others) != 1:
-        raise TypeError(f"`{path}`: only unions of one type with None are supported, not {options}.")
+        raise TypeError(
+            f"`{path}`: only unions of one type with None are supported, not {options}."
+        )
     return _convert(others[0], value, path)
 
 
@@ -91,7 +94,12 @@ def _convert_scalar(hint: Any, value: Any, path: str) -> Any:
     if hint in (int, float, str, bool):
         if isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
             return value
-        expected = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
+        expected = {
+            int: "a whole number",
+            float: "a number",
+            str: "a string",
+            bool: "true or false",
+        }
         raise _wrong(path, expected[hint], value)
     raise TypeError(f"`{path}`: the annotation {hint!r} is not supported.")
 

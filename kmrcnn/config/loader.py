@@ -1,7 +1,8 @@
 """Strict YAML presets -> the dataclasses of `kmrcnn.config.schema`.
 
-A preset holds only what differs from the schema's defaults. Its `base:` is a list of YAML files merged in order
-below it; bases have no base. Mappings merge key by key, everything else (lists, numbers, null) replaces.
+A preset holds only what differs from the schema's defaults. Its `base:` is a list of YAML files
+merged in order below it; bases have no base. Mappings merge key by key, everything else (lists,
+numbers, null) replaces.
 """
 
 from __future__ import annotations
@@ -29,15 +30,18 @@ def load_preset(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Pres
     """Reads a preset, merges its bases and applies overrides.
 
     Args:
-        name_or_path: Name of a published preset ("mask_rcnn_R_50_FPN_3x") or path of a YAML file. The bases of a
-            file of one's own are looked for beside it, then among the published ones.
-        overrides: "dotted.key=value" with YAML values, such as "model.rpn.nms_threshold=0.6" or "model.mask=null".
+        name_or_path: Name of a published preset ("mask_rcnn_R_50_FPN_3x") or path of a YAML file.
+            The bases of a file of one's own are looked for beside it, then among the published
+            ones.
+        overrides: "dotted.key=value" with YAML values, such as "model.rpn.nms_threshold=0.6" or
+            "model.mask=null".
 
     Returns:
         The preset, named after its file unless the file says otherwise.
 
     Raises:
-        ValueError: Unknown preset or key, wrong type, a base that has a base; the message says where.
+        ValueError: Unknown preset or key, wrong type, a base that has a base; the message says
+            where.
 
     Example:
         >>> load_preset("maskrcnn_resnet50_fpn").model.num_classes
@@ -47,7 +51,7 @@ def load_preset(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Pres
     mapping = _read_with_bases(file)
     for override in overrides:
         mapping = _merge(mapping, _parse_override(override))
-    mapping.setdefault("name", file.name.rpartition(".")[0])
+    mapping.setdefault("name", _stem(file))
     try:
         return from_dict(Preset, mapping)
     except ValueError as error:
@@ -71,7 +75,7 @@ def dump(preset: Any) -> str:
 
 def _published() -> dict[str, Traversable]:
     root = importlib.resources.files("kmrcnn.configs")
-    return {file.name.rpartition(".")[0]: file for file in _walk(root)}
+    return {_stem(file): file for file in _walk(root)}
 
 
 def _walk(folder: Traversable) -> Iterable[Traversable]:
@@ -80,6 +84,10 @@ def _walk(folder: Traversable) -> Iterable[Traversable]:
             yield from _walk(entry)
         elif entry.name.endswith((".yaml", ".yml")):
             yield entry
+
+
+def _stem(file: Traversable) -> str:
+    return file.name.rpartition(".")[0]
 
 
 def _find(name_or_path: str | Path) -> Traversable:
@@ -100,7 +108,7 @@ def _find(name_or_path: str | Path) -> Traversable:
 
 
 def _read(file: Traversable) -> dict[str, Any]:
-    mapping = parse_yaml(file.read_text(encoding="utf-8"), str(file))
+    mapping = parse_yaml(file.read_text(encoding="utf-8"), str(file)) or {}
     if not isinstance(mapping, dict):
         raise ValueError(
             f"Preset {str(file)!r} must be a mapping of keys. Received: {type(mapping).__name__}"
@@ -150,7 +158,9 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _parse_override(override: str) -> dict[str, Any]:
-    """"model.rpn.nms_threshold=0.6" -> {"model": {"rpn": {"nms_threshold": 0.6}}}."""
+    """Nested mapping of "model.rpn.nms_threshold=0.6": {"model": {"rpn": {"nms_threshold":
+    0.6}}}.
+    """
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):

@@ -84,6 +84,7 @@ class AnchorConfig:
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width
     rounded: bool = False  # corners of the cell anchors are rounded to whole pixels, half to even
     strides: Literal["fixed", "derived"] = "fixed"  # 4, 8, ... | padded image size // level size, per axis
+    offset: float = 0.0  # of the grid, in strides: 0.5 puts anchors on cell centres
     order: Literal["size_major", "ratio_major"] = "size_major"  # of the anchors of one cell
 
     def __post_init__(self):

@@ -36,7 +36,7 @@ _StrictLoader.add_implicit_resolver(
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Plain Python object of a YAML text; an empty text is an empty mapping.
+    """Plain Python object of a YAML text (None for an empty one).
 
     Args:
         text: YAML.
@@ -46,7 +46,6 @@ def parse_yaml(text: str, source: str) -> Any:
         ValueError: Not YAML, a key given twice, a key that is not a string.
     """
     try:
-        value = yaml.load(text, Loader=_StrictLoader)  # a SafeLoader: makes plain objects only
+        return yaml.load(text, Loader=_StrictLoader)  # a SafeLoader: makes plain objects only
     except yaml.YAMLError as error:
         raise ValueError(f"{source} is not valid YAML: {error}") from error
-    return {} if value is None and not text.strip().startswith(("null", "~")) else value

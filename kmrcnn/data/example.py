@@ -1,4 +1,4 @@
-"""One annotated picture: the schema that every dataset adapter yields and the training pipeline reads."""
+"""One annotated picture: what every dataset adapter yields and the training pipeline reads."""
 
 from __future__ import annotations
 
@@ -81,20 +81,20 @@ class Example:
     keypoints: np.ndarray | None = None
 
     def __post_init__(self):
+        _require_array("image", self.image, np.uint8, (None, None, None))
+        _require_array("boxes", self.boxes, np.float32, (None, 4))
         count = len(self.boxes)
+        if self.masks is not None:
+            self._check_masks(count)
         if self.is_crowd is None:
             object.__setattr__(self, "is_crowd", np.zeros(count, bool))
         if self.area is None:
             object.__setattr__(self, "area", self._default_area())
-        _require_array("image", self.image, np.uint8, (None, None, None))
-        _require_array("boxes", self.boxes, np.float32, (count, 4))
         _require_array("classes", self.classes, np.int32, (count,))
         _require_array("is_crowd", self.is_crowd, np.bool_, (count,))
         _require_array("area", self.area, np.float32, (count,))
         if self.keypoints is not None:
             _require_array("keypoints", self.keypoints, np.float32, (count, None, 3))
-        if self.masks is not None:
-            self._check_masks(count)
 
     @classmethod
     def from_full_masks(
@@ -129,8 +129,8 @@ class Example:
     def _default_area(self) -> np.ndarray:
         if self.masks is not None:
             return np.array([crop.bitmap.sum() for crop in self.masks], np.float32)
-        sides = np.asarray(self.boxes, np.float32).reshape(-1, 4)
-        return (sides[:, 2] - sides[:, 0]) * (sides[:, 3] - sides[:, 1])
+        sides = self.boxes[:, 2:] - self.boxes[:, :2]
+        return sides[:, 0] * sides[:, 1]
 
     def _check_masks(self, count: int):
         if len(self.masks) != count:

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from kmrcnn.data.videos import VIDEO_SUFFIXES
 
 IMAGE_SUFFIXES = frozenset(
-    ".bmp .dib .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
+    ".bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
 )
 _DECODING_ERRORS = (
     OSError,

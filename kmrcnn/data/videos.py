@@ -77,6 +77,8 @@ def frames(path: str | Path, max_frames: int | None = None) -> Iterator[np.ndarr
 class VideoWriter:
     """Writes RGB frames as an MP4 file, which appears under its name when all are written.
 
+    The encoder cuts off an odd last row or column.
+
     Args:
         path: Ends in ``.mp4``.
         frame_rate: Frames per second.

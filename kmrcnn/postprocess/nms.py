@@ -51,6 +51,17 @@ def grouped_nms(
 def _combined_nms(boxes, scores, iou_threshold, max_outputs, score_threshold) -> Kept:
     import tensorflow as tf
 
+    if score_threshold < 0:  # the kernel pads with -1, so logits are replaced by their rank from below
+        flat = tf.reshape(scores, (tf.shape(scores)[0], -1))
+        descending = tf.sort(flat, direction="DESCENDING")
+        rank = tf.argsort(tf.argsort(flat, direction="DESCENDING", stable=True), stable=True)
+        number = tf.shape(flat)[1]
+        from_below = tf.cast(number - rank, "float32")  # (B, N * G), the best has N * G
+        from_below = tf.where(flat > score_threshold, from_below, 0.0)
+        kept = _combined_nms(boxes, tf.reshape(from_below, tf.shape(scores)), iou_threshold, max_outputs, 0.5)
+        place = tf.maximum(number - tf.cast(kept.scores, "int32"), 0)
+        values = tf.gather(descending, tf.minimum(place, number - 1), batch_dims=1)
+        return kept._replace(scores=tf.where(kept.valid, values, 0.0))
     kept_boxes, kept_scores, groups, number = tf.image.combined_non_max_suppression(
         boxes,
         scores,
@@ -61,12 +72,10 @@ def _combined_nms(boxes, scores, iou_threshold, max_outputs, score_threshold) ->
         clip_boxes=False,
     )
     valid = tf.range(max_outputs)[None, :] < number[:, None]
-    return Kept(
-        tf.reshape(kept_boxes, (-1, max_outputs, 4)),
-        tf.reshape(kept_scores, (-1, max_outputs)),
-        tf.cast(tf.reshape(groups, (-1, max_outputs)), "int32"),
-        valid,
-    )
+    kept_boxes = tf.reshape(kept_boxes, (-1, max_outputs, 4))
+    kept_scores = tf.where(valid, tf.reshape(kept_scores, (-1, max_outputs)), 0.0)
+    groups = tf.where(valid, tf.cast(tf.reshape(groups, (-1, max_outputs)), "int32"), 0)
+    return Kept(kept_boxes, kept_scores, groups, valid)
 
 
 def _fixpoint_nms(

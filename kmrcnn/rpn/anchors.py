@@ -47,7 +47,7 @@ class AnchorGenerator:
             if self.config.strides == "derived":
                 steps = tuple(image // level for image, level in zip(image_size, level_size))
             y, x = (
-                ops.cast(ops.arange(n, dtype="int32") * step, "float32")
+                (ops.arange(n, dtype="float32") + self.config.offset) * ops.cast(step, "float32")
                 for n, step in zip(level_size, steps)
             )
             grid_y, grid_x = ops.meshgrid(y, x, indexing="ij")

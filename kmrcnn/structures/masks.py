@@ -84,8 +84,8 @@ def mask_to_polygons(
         return []
     left, top, right, bottom = mask_to_box(bitmap).astype(int)
     lattice = _corner_lattice(bitmap[top:bottom, left:right])
-    contours, _ = cv2.findContours(lattice, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    polygons = [contour[:, 0].astype(np.float32) / 2 for contour in contours]  # (P, 2) px
+    contours, _ = cv2.findContours(lattice, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    polygons = [_corner_path(contour[:, 0]) for contour in contours]  # (P, 2) px
     areas = [cv2.contourArea(polygon) for polygon in polygons]
     order = sorted(range(len(polygons)), key=lambda i: -areas[i])
     kept = [i for rank, i in enumerate(order) if rank == 0 or areas[i] >= min_area]
@@ -142,11 +142,26 @@ def mask_to_box(mask: np.ndarray) -> np.ndarray:
 
 
 def _corner_lattice(bitmap: np.ndarray) -> np.ndarray:
-    """(H, W) bool -> (2H + 1, 2W + 1) uint8; even nodes are pixel corners, set if a pixel has them."""
+    """(H, W) bool -> (2H + 1, 2W + 1) uint8: pixels at odd indices, edges and corners between."""
     height, width = bitmap.shape
     lattice = np.zeros((2 * height + 1, 2 * width + 1), np.uint8)
     lattice[1::2, 1::2] = bitmap
     return cv2.dilate(lattice, np.ones((3, 3), np.uint8))
+
+
+def _corner_path(contour: np.ndarray) -> np.ndarray:
+    """(N, 2) nodes along an outline -> (P, 2) float32 px, the corners where it turns.
+
+    OpenCV walks over the corner node at inner corners, from edge to edge: it is put back in.
+    """
+    following = np.roll(contour, -1, axis=0)
+    skipped = np.where(contour % 2 == 0, contour, following)  # the one of the two with even x and y
+    nodes = np.stack([contour, skipped], axis=1).reshape(-1, 2)
+    corners = nodes[(nodes % 2 == 0).all(axis=1)]
+    corners = corners[(corners != np.roll(corners, 1, axis=0)).any(axis=1)]
+    arriving = corners - np.roll(corners, 1, axis=0)
+    leaving = np.roll(corners, -1, axis=0) - corners
+    return corners[(arriving != leaving).any(axis=1)].astype(np.float32) / 2
 
 
 def _simplify(polygon: np.ndarray, tolerance: float) -> np.ndarray:
@@ -163,4 +178,4 @@ def _require_bitmap(mask: np.ndarray) -> np.ndarray:
             "`mask` must be a (H, W) array of bool or integers; threshold probabilities first. "
             f"Received: shape={mask.shape}, dtype={mask.dtype}"
         )
-    return mask != 0
+    return mask if mask.dtype == bool else mask != 0

@@ -1,11 +1,12 @@
 """Makes coins_reference.npz: the outlines of the 24 coins in scikit-image's photograph `coins`.
 
-The photograph (303 x 384, gray) is "Greek coins from Pompeii" of the Brooklyn Museum Collection, with no known
-copyright restrictions; scikit-image ships it. Only the outlines are stored here, never its pixels.
+The photograph (303 x 384, gray) is "Greek coins from Pompeii" of the Brooklyn Museum Collection,
+with no known copyright restrictions; scikit-image ships it. Only the outlines are stored here,
+never its pixels.
 
-Recipe: watershed of the Sobel elevation from two brightness markers, holes filled, specks of dust opened away. It was
-checked by eye at ten times magnification; three outlines leave out a dull piece of their coin, which `ADDITIONS` puts
-back as hand-drawn polygons.
+Recipe: watershed of the Sobel elevation from two brightness markers, holes filled, specks of dust
+opened away. It was checked by eye at ten times magnification; three outlines leave out a dull piece
+of their coin, which `ADDITIONS` puts back as hand-drawn polygons.
 
     python tests/golden/make_coins_reference.py        # needs scikit-image and scipy
 
@@ -18,11 +19,24 @@ import numpy as np
 from scipy import ndimage
 from skimage import data, draw, filters, segmentation
 
-# (x, y) corners in pixel coordinates (0 is the centre of the first pixel), one polygon per repaired coin.
+# (x, y) corners, one polygon per repaired coin; 0 is the centre of the first pixel.
 ADDITIONS = (
-    ((255, 58), (258, 62), (262, 67), (268, 70), (266, 58)),  # seated figure, first row: dull lower left
+    (
+        (255, 58),
+        (258, 62),
+        (262, 67),
+        (268, 70),
+        (266, 58),
+    ),  # seated figure, first row: dull lower left
     ((283, 208), (292, 210), (291, 212), (288, 215), (284, 216)),  # helmeted head, third row: chin
-    ((35, 180), (38, 178), (41, 177), (46, 177), (49, 178), (51, 180)),  # third row, first: dull top
+    (
+        (35, 180),
+        (38, 178),
+        (41, 177),
+        (46, 177),
+        (49, 178),
+        (51, 180),
+    ),  # third row, first: dull top
 )
 ROW_HEIGHT = 75  # pixels between rows of coins, for numbering in reading order
 

@@ -1,0 +1,68 @@
+"""`kmrcnn convert`: a published weight file -> a Keras file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+_SUFFIXES = (".keras", ".weights.h5")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Adds the verb and its arguments."""
+    parser = subparsers.add_parser(
+        "convert",
+        help="convert PyTorch or Detectron2 weights to a Keras file",
+        description="Reads torchvision's .pth, Detectron2's .pkl or our own weights and writes a "
+        "whole model (.keras) or its weights only (.weights.h5). Needs no PyTorch.",
+    )
+    parser.add_argument("src", metavar="SRC", help="weight file, or a checkpoint such as coco")
+    parser.add_argument("dst", metavar="DST", type=Path, help="NAME.keras or NAME.weights.h5")
+    parser.add_argument("--model", required=True, metavar="PRESET", help="preset of the model")
+    parser.add_argument("--num-classes", type=int, metavar="N", help="foreground classes of DST")
+    parser.add_argument("--class-names", nargs="+", metavar="NAME", help="their names, in order")
+    parser.add_argument("--overwrite", action="store_true", help="replace DST if it exists")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Converts and prints the report; 1 after an error that the message explains."""
+    try:
+        print(_convert(args))
+    except (ValueError, OSError) as error:
+        print(f"kmrcnn convert: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _convert(args: argparse.Namespace) -> str:
+    suffix = next((s for s in _SUFFIXES if args.dst.name.endswith(s)), None)
+    if suffix is None:
+        raise ValueError(f"DST must end in {' or '.join(_SUFFIXES)}. Received: {str(args.dst)!r}")
+    if args.dst.exists() and not args.overwrite:
+        raise ValueError(f"{str(args.dst)!r} exists; --overwrite replaces it.")
+    if not args.dst.absolute().parent.is_dir():
+        raise ValueError(f"The folder of {str(args.dst)!r} does not exist.")
+    from kmrcnn.config.loader import load_preset
+    from kmrcnn.models import zoo
+
+    preset = load_preset(args.model)
+    zoo.require_weights(args.src, preset)
+    from kmrcnn.models.build import build_model
+
+    model = build_model(zoo.preset_config(preset, args.num_classes, args.class_names))
+    report = zoo.load_checkpoint(model, preset, args.src)
+    _write(model, args.dst, suffix)
+    return f"{report}\nwritten: {args.dst} ({args.dst.stat().st_size / 2**20:.1f} MiB)"
+
+
+def _write(model: Any, path: Path, suffix: str) -> None:
+    """Writes beside `path` first, so that it never holds half a file."""
+    with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".kmrcnn-") as folder:
+        aside = Path(folder) / f"model{suffix}"
+        model.save(aside) if suffix == ".keras" else model.save_weights(aside)
+        os.replace(aside, path)

@@ -1,0 +1,77 @@
+"""Names of Detectron2's Faster and Mask R-CNN with a ResNet-FPN or ResNeXt-FPN backbone.
+
+Layouts are PyTorch's, the classes' order is ours: background last, and only in the class logits.
+The statistics of a frozen batch norm may be absent, as in files that came from Caffe2, which keeps
+only scale and shift; they are then those of the identity, as Detectron2 reads them too.
+"""
+
+from __future__ import annotations
+
+import re
+
+from kmrcnn.weights.layouts import conv, dense, dense_after_flatten, dense_predictor
+from kmrcnn.weights.name_map import Rule, Source
+
+_BLOCK = "backbone/res{stage}_{block}"
+_LAYER = "backbone.bottom_up.res{stage}.{block}"
+_STEM = "backbone.bottom_up.stem.conv1"
+_RPN = "proposal_generator.rpn_head"
+_BOX = "roi_heads.box_head"
+_MASK = "roi_heads.mask_head"
+_IDENTITY = {"moving_mean": 0.0, "moving_variance": 1.0}
+
+_RULES = (
+    Rule("backbone/stem/kernel", _STEM + ".weight", conv),
+    Rule("backbone/stem/norm/{norm}", _STEM + ".norm.{norm}", absent=_IDENTITY),
+    Rule(_BLOCK + "/conv{k}/kernel", _LAYER + ".conv{k}.weight", conv),
+    Rule(_BLOCK + "/conv{k}/norm/{norm}", _LAYER + ".conv{k}.norm.{norm}", absent=_IDENTITY),
+    Rule(_BLOCK + "/shortcut/kernel", _LAYER + ".shortcut.weight", conv),
+    Rule(_BLOCK + "/shortcut/norm/{norm}", _LAYER + ".shortcut.norm.{norm}", absent=_IDENTITY),
+    Rule("neck/lateral{level}/{param}", "backbone.fpn_lateral{level}.{param}", conv),
+    Rule("neck/lateral{level}/norm/{norm}", "backbone.fpn_lateral{level}.norm.{norm}"),
+    Rule("neck/output{level}/{param}", "backbone.fpn_output{level}.{param}", conv),
+    Rule("neck/output{level}/norm/{norm}", "backbone.fpn_output{level}.norm.{norm}"),
+    Rule("rpn/conv1/{param}", (_RPN + ".conv.{param}", _RPN + ".conv.conv0.{param}"), conv),
+    Rule("rpn/conv{i}/{param}", _RPN + ".conv.conv{i-1}.{param}", conv),
+    Rule("rpn/objectness/{param}", _RPN + ".objectness_logits.{param}", conv),
+    Rule("rpn/deltas/{param}", _RPN + ".anchor_deltas.{param}", conv),
+    Rule("roi_heads/box/conv{i}/{param}", _BOX + ".conv{i}.{param}", conv),
+    Rule("roi_heads/box/conv{i}/norm/{norm}", _BOX + ".conv{i}.norm.{norm}"),
+    Rule("roi_heads/box/fc1/{param}", _BOX + ".fc1.{param}", dense_after_flatten),
+    Rule("roi_heads/box/fc{i}/{param}", _BOX + ".fc{i}.{param}", dense),
+    Rule(
+        "roi_heads/box/class_logits/{param}",
+        "roi_heads.box_predictor.cls_score.{param}",
+        dense_predictor,
+    ),
+    Rule(
+        "roi_heads/box/box_deltas/{param}",
+        "roi_heads.box_predictor.bbox_pred.{param}",
+        dense_predictor,
+    ),
+    Rule("roi_heads/mask/conv{i}/{param}", _MASK + ".mask_fcn{i}.{param}", conv),
+    Rule("roi_heads/mask/conv{i}/norm/{norm}", _MASK + ".mask_fcn{i}.norm.{norm}"),
+    Rule("roi_heads/mask/deconv/{param}", _MASK + ".deconv.{param}", conv),
+    Rule("roi_heads/mask/logits/{param}", _MASK + ".predictor.{param}", conv),
+)
+
+DETECTRON2 = Source(
+    name="detectron2",
+    rules=_RULES,
+    signature=_STEM + ".weight",
+    ignored=(
+        r"proposal_generator\.anchor_generator\.cell_anchors\.\d+",
+        r"pixel_mean|pixel_std",
+        r".*\.num_batches_tracked",
+    ),
+)
+
+
+def published_md5(url: str) -> str | None:
+    """Leading digits of a model zoo file's MD5, which the zoo puts into the file's name.
+
+    MODEL_ZOO.md: "any model on this page contains its md5 prefix in its file name". The zoo
+    publishes neither the whole MD5 nor a SHA-256.
+    """
+    match = re.search(r"/model_final_([0-9a-f]{6})\.pkl$", url)
+    return match[1] if match else None

@@ -1,0 +1,48 @@
+"""Packaging: the top-level folders become sub-packages of kmrcnn (`kmrcnn.configs`, `kmrcnn.custom_ops`)."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "kmrcnn" / "__init__.py").read_text()).group(1)
+FOLDERS = ("configs", "custom_ops")  # installed as kmrcnn.<folder>
+
+packages = find_packages(include=["kmrcnn", "kmrcnn.*"])
+package_dir = {}
+for folder in FOLDERS:
+    package_dir[f"kmrcnn.{folder}"] = folder
+    packages += [f"kmrcnn.{folder}", *(f"kmrcnn.{folder}.{p}" for p in find_packages(folder))]
+
+setup(
+    name="kmrcnn",
+    version=VERSION,
+    description="Mask R-CNN for TensorFlow and Keras 3, equal to torchvision and Detectron2",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    packages=packages,
+    package_dir=package_dir,
+    package_data={
+        "kmrcnn.configs": ["**/*.yaml"],
+        "kmrcnn.weights": ["bundled/*.npz"],
+        "kmrcnn.custom_ops": ["**/*.md"],
+    },
+    install_requires=[
+        "tensorflow>=2.21",
+        "keras>=3.15",
+        "numpy>=1.26",
+        "opencv-python-headless>=4.9",
+        "pillow>=10.1",
+        "pycocotools>=2.0.8",
+        "PyYAML>=6.0",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "vis": ["scikit-image>=0.24", "supervision>=0.25", "pydot>=3.0"],
+        "test": ["pytest>=8.0", "ruff>=0.8", "scikit-image>=0.24", "supervision>=0.25", "pydot>=3.0", "jax>=0.5"],
+    },
+    entry_points={"console_scripts": ["kmrcnn = kmrcnn.cli.__main__:main"]},
+)

@@ -1,0 +1,85 @@
+"""The command itself: help, version, errors, exit codes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kmrcnn
+from kmrcnn.cli import presets
+from kmrcnn.cli.__main__ import VERBS, main
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"kmrcnn {kmrcnn.__version__}\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert "example" in text and f"  kmrcnn {verb}" in text.split("example")[-1]
+
+
+@pytest.mark.parametrize("argv", [[], ["paint"], ["predict"], ["predict", "a.jpg", "--save", "x"]])
+def test_wrong_usage_exits_with_2(argv):
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    assert stop.value.code == 2
+
+
+@pytest.mark.parametrize("error", [ValueError, FileNotFoundError, ImportError])
+def test_expected_errors_are_one_line(monkeypatch, capsys, error):
+    def fail(args):
+        raise error("something\n   is wrong")
+
+    monkeypatch.setattr(presets, "run", fail)
+    assert main(["presets"]) == 2
+    assert capsys.readouterr().err == "kmrcnn presets: something is wrong\n"
+
+
+@pytest.mark.parametrize("argv", [["--debug", "presets"], ["presets", "--debug"]])
+def test_debug_shows_the_traceback(monkeypatch, capsys, argv):
+    def fail(args):
+        raise ValueError("wrong")
+
+    monkeypatch.setattr(presets, "run", fail)
+    assert main(argv) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_unexpected_errors_are_not_hidden(monkeypatch):
+    def fail(args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(presets, "run", fail)
+    with pytest.raises(ZeroDivisionError):
+        main(["presets"])
+
+
+def test_presets_lists_the_published_models(capsys):
+    assert main(["presets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["PRESET", "BOX", "AP", "MASK", "AP", "WEIGHTS", "DESCRIPTION"]
+    (line,) = [line for line in lines if line.startswith("maskrcnn_resnet50_fpn ")]
+    assert line.split()[1:4] == ["37.9", "34.6", "coco"]
+
+
+def test_help_loads_no_heavy_package():
+    code = (
+        "import sys\n"
+        "from kmrcnn.cli.__main__ import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'tensorflow', 'keras', 'cv2', 'numpy'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    root = Path(kmrcnn.__file__).parent.parent
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert result.returncode == 0, result.stderr
+    assert "predict" in result.stdout

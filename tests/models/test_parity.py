@@ -1,0 +1,238 @@
+"""Whole models against torchvision and Detectron2, stage by stage, from the same weights (reference cases).
+
+A stage is fed with what the reference fed it where the case holds that, so that a break shows where it is.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+from kmrcnn.data.preprocess import pad_to_canvas, to_network
+from kmrcnn.models.build import build_model
+from kmrcnn.postprocess.to_original import to_original_frame
+from kmrcnn.weights.assign import _assign
+from kmrcnn.weights.sources import SOURCES
+from tests.conftest import CASES
+from tests.reference_cases import Case
+
+PENDING = ("keypoint", "cascade", "dconv", "c4", "panoptic", "pointrend")  # other parts of the model family
+
+
+def _case_names() -> list[str]:
+    names = sorted(p.stem for p in CASES.glob("*.npz") if p.name.startswith(("tv_", "d2_")))
+    return names or ["no reference cases"]
+
+
+def _parameters():
+    for name in _case_names():
+        pending = [word for word in PENDING if word in name.lower()]
+        marks = []
+        if pending:
+            marks = [pytest.mark.skip(reason=f"pending: {pending[0]} is not built yet")]
+        elif name.startswith(("tv_full", "d2_full")):
+            marks = [pytest.mark.realdata]
+        yield pytest.param(name, marks=marks, id=name)
+
+
+@functools.lru_cache(maxsize=1)
+def _run(name: str) -> tuple[Case, keras.Model, dict, list[tuple[int, int]]]:
+    keras.backend.clear_session()
+    case = Case(CASES, name)
+    model = build_model(case.config)
+    report = _assign(model, case.tensors, SOURCES[case.source], None, case.name)
+    assert not report.reinitialised and not report.adapted
+    images = case.images
+    if case.source == "torchvision":
+        images = [to_network(image, case.config.input) for image in images]
+    else:  # the reference was fed unresized
+        images = [image[..., ::-1].astype("float32") for image in images]
+    canvas, sizes = pad_to_canvas(images, case.config.input.pad_multiple)
+    return case, model, {"images": canvas, "image_sizes": sizes}, sizes
+
+
+@pytest.fixture(params=_parameters())
+def run(request, cases_dir):
+    return _run(request.param)
+
+
+def nchw(x) -> np.ndarray:
+    return np.moveaxis(np.asarray(x), -1, 1)
+
+
+def relative_error(got: np.ndarray, want: np.ndarray) -> float:
+    return float(np.abs(got - want).max() / np.abs(want).max())
+
+
+def _features(model, inputs):
+    body = model.backbone(model.normalize(inputs["images"], inputs["image_sizes"]))
+    return body, model.neck(body)
+
+
+def test_normalised_input(run):
+    case, model, inputs, _ = run
+    if not case.has("mid/images"):
+        pytest.skip("the case holds no network input")
+    got = nchw(model.normalize(inputs["images"], inputs["image_sizes"]))[:1]
+    tolerance = 1e-5 if case.source == "torchvision" else 0
+    np.testing.assert_allclose(got, case.arrays["mid/images"], rtol=1e-6, atol=tolerance)
+
+
+def test_backbone_and_pyramid(run):
+    case, model, inputs, _ = run
+    body, pyramid = _features(model, inputs)
+    for prefix, features in (("mid/body/", body), ("mid/fpn/", pyramid)):
+        stored = case.stage(prefix)
+        assert stored
+        for key, want in stored.items():
+            got = nchw(_level(features, key))[: len(want)]
+            if case.is_subsampled:
+                got = got[:, :: max(got.shape[1] // 16, 1), ::2, ::2]
+            assert relative_error(got, want) <= 1e-4, key
+
+
+def _level(features: dict, key: str):
+    if key == "pool":
+        return list(features.values())[-1]
+    digits = "".join(c for c in key if c.isdigit())
+    number = int(digits) + (2 if key == digits else 0)
+    return next(value for name, value in features.items() if name[1:] == str(number))
+
+
+def test_rpn_head(run):
+    case, model, inputs, _ = run
+    logits, deltas = model.rpn.predict_boxes(_features(model, inputs)[1])
+    sizes = [np.asarray(value).shape[1:3] for value in _features(model, inputs)[1].values()]
+    for kind, values in enumerate((logits, deltas)):
+        for level, (value, (height, width)) in enumerate(zip(values, sizes)):
+            want = case.stage(f"mid/rpn_head/{kind}/")[str(level)]
+            got = nchw(np.reshape(value, (len(value), height, width, -1)))[: len(want)]
+            if got.shape != want.shape:
+                got = got[:, :, ::2, ::2]
+            scale = max(1.0, np.abs(want).max())
+            assert np.abs(got - want).max() <= 1e-4 * scale, (kind, level)
+
+
+def test_anchors(run):
+    case, model, inputs, _ = run
+    if not case.has("mid/anchors"):
+        pytest.skip("the case holds no anchors")
+    anchors = model.rpn.make_anchors(_features(model, inputs)[1], inputs["images"])
+    np.testing.assert_array_equal(np.concatenate(anchors), case.arrays["mid/anchors"])
+
+
+def _reference_proposals(case) -> list[np.ndarray]:
+    found = case.stage("mid/proposals/")
+    return [found[k] for k in sorted(found) if k.split("/")[-1] in ("0", "1", "proposal_boxes")]
+
+
+def _proposals(model, inputs):
+    return model.rpn(_features(model, inputs)[1], inputs["images"], inputs["image_sizes"])
+
+
+def test_proposals(run):
+    case, model, inputs, _ = run
+    proposals = _proposals(model, inputs)
+    for row, want in enumerate(_reference_proposals(case)):
+        got = np.asarray(proposals["boxes"][row])[np.asarray(proposals["valid"][row])]
+        assert got.shape == want.shape
+        distance = np.abs(got[:, None] - want[None]).max(-1)
+        assert distance.min(0).max() <= 1e-2  # the same set
+        assert distance.min(1).max() <= 1e-2
+
+
+def test_box_branch_on_reference_proposals(run):
+    case, model, inputs, _ = run
+    boxes = _reference_proposals(case)
+    number = max(map(len, boxes))
+    padded = np.stack([np.pad(b, ((0, number - len(b)), (0, 0))) for b in boxes])
+    valid = np.stack([np.arange(number) < len(b) for b in boxes])
+    outputs = model.roi_heads.box(_features(model, inputs)[1], padded, valid)
+    want_logits, want_deltas = case.arrays["mid/box_pred/0"], case.arrays["mid/box_pred/1"]
+    logits = np.asarray(outputs["class_logits"])[valid][: len(want_logits)]
+    deltas = np.asarray(outputs["box_deltas"])[valid][: len(want_logits)]
+    if case.source == "torchvision":  # background first, and a slot for its deltas
+        want_logits = np.roll(want_logits, -1, axis=1)
+        want_deltas = want_deltas[:, 4:]
+    np.testing.assert_allclose(logits, want_logits, atol=1e-4 * max(1, np.abs(want_logits).max()))
+    want_deltas = want_deltas.reshape(deltas.shape)
+    np.testing.assert_allclose(deltas, want_deltas, atol=1e-4 * max(1, np.abs(want_deltas).max()))
+
+
+def _labels(case, image):
+    if case.source == "torchvision":
+        return case.output(image, "labels") - 1
+    return case.output(image, "classes")
+
+
+def _final(case, model, inputs, sizes, image) -> dict:
+    outputs = {k: np.asarray(v)[image] for k, v in model.predict_on_batch(inputs).items()}
+    original = case.images[image].shape[:2]
+    if "output_size" in case.info:
+        original = case.info["output_size"][image]
+    elif case.source == "detectron2":
+        original = tuple(case.arrays[f"out/{image}/pred_masks"].shape[1:])
+    return to_original_frame(outputs, sizes[image], original, case.config.mask)
+
+
+def test_detections_and_masks(run):
+    case, model, inputs, sizes = run
+    for image in range(len(case.images)):
+        got = _final(case, model, inputs, sizes, image)
+        boxes, scores, labels = case.output(image, "boxes"), case.output(image, "scores"), _labels(case, image)
+        assert len(got["boxes"]) == len(boxes)
+        order = _match(got, boxes, labels)
+        assert sorted(order) == list(range(len(boxes)))
+        np.testing.assert_array_equal(got["classes"][order], labels)
+        np.testing.assert_allclose(got["boxes"][order], boxes, atol=1e-2)
+        np.testing.assert_allclose(got["scores"][order], scores, atol=1e-4)
+        _compare_masks(case, image, got["masks"][order])
+
+
+def _match(got: dict, boxes: np.ndarray, labels: np.ndarray) -> list[int]:
+    """Index of our detection for each of the reference: same class, nearest box."""
+    distance = np.abs(got["boxes"][None] - boxes[:, None]).max(-1)
+    distance = distance + 1e6 * (got["classes"][None] != labels[:, None])
+    return distance.argmin(1).tolist()
+
+
+def _compare_masks(case, image, masks):
+    want = case.output(image, "masks")
+    if case.source == "torchvision":
+        want = want[:, 0] > 0.5
+    equal = (masks[: len(want)] == want).mean()
+    assert equal >= 0.999
+
+
+def test_mask_logits(run):
+    """On the reference's own detections, in the network frame."""
+    case, model, inputs, _ = run
+    want = case.arrays["mid/mask_logits"]
+    detections = case.stage("mid/det/0/")
+    if not detections:
+        pytest.skip("the case holds no detections in the network frame")
+    boxes = detections["boxes" if case.source == "torchvision" else "pred_boxes"][None]
+    valid = np.ones(boxes.shape[:2], bool)
+    features = _features(model, inputs)[1]
+    mask = model.roi_heads.branches["mask"]
+    for k in range(case.config.num_classes):
+        logits = np.asarray(mask(features, boxes, np.full(boxes.shape[:2], k), valid))[0]
+        channel = k + 1 if case.source == "torchvision" else k
+        np.testing.assert_allclose(logits[: len(want)], want[:, channel], atol=1e-3)
+
+
+def test_soft_masks(run):
+    case, model, inputs, _ = run
+    if case.source != "torchvision" or case.is_subsampled:
+        pytest.skip("only torchvision returns soft masks")
+    outputs = {k: np.asarray(v)[0] for k, v in model.predict_on_batch(inputs).items()}
+    from kmrcnn.postprocess.paste_masks import paste_masks
+
+    want = case.output(0, "masks")[:, 0]
+    order = _match(outputs | {"boxes": outputs["boxes"]}, case.stage("mid/det/0/")["boxes"], _labels(case, 0))
+    boxes = case.output(0, "boxes")
+    soft = paste_masks(outputs["masks"][order], boxes, want.shape[1:], "integer_box", None)
+    np.testing.assert_allclose(soft, want, atol=1e-4)

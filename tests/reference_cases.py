@@ -169,6 +169,7 @@ def _torchvision_config(case: Case) -> ModelConfig:
             res2_channels=shapes[f"{body}layer1.0.conv3.weight"][0],
             width_per_group=shapes[f"{body}layer1.0.conv2.weight"][0],
             norm="batch_norm" if trained_norm else "frozen_batch_norm",
+            freeze_at=0 if case.has(f"train/grad/{body}conv1.weight") else 2,
         ),
         neck=NeckConfig(
             channels=shapes["backbone.fpn.inner_blocks.0.0.weight"][0],

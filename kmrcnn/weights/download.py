@@ -162,7 +162,7 @@ def _continue_part(url: str, part: Path, size: int | None, progress: bool) -> bo
         ):
             file.seek(start)
             file.truncate()
-            while chunk := response.read(_CHUNK):
+            while chunk := response.read1(_CHUNK):
                 file.write(chunk)
                 bar.update(len(chunk))
             return total is None or file.tell() == total

@@ -5,8 +5,6 @@ A stage is fed with what the reference fed it where the case holds that, so that
 
 from __future__ import annotations
 
-import functools
-
 import keras
 import numpy as np
 import pytest
@@ -38,7 +36,6 @@ def _parameters():
         yield pytest.param(name, marks=marks, id=name)
 
 
-@functools.lru_cache(maxsize=1)
 def _run(name: str) -> tuple[Case, keras.Model, dict, list[tuple[int, int]]]:
     keras.backend.clear_session()
     case = Case(CASES, name)
@@ -54,8 +51,9 @@ def _run(name: str) -> tuple[Case, keras.Model, dict, list[tuple[int, int]]]:
     return case, model, {"images": canvas, "image_sizes": sizes}, sizes
 
 
-@pytest.fixture(params=_parameters())
+@pytest.fixture(scope="module", params=_parameters())
 def run(request, cases_dir):
+    """One model at a time: pytest runs all tests of a case before it makes the next."""
     return _run(request.param)
 
 
@@ -236,3 +234,46 @@ def test_soft_masks(run):
     boxes = case.output(0, "boxes")
     soft = paste_masks(outputs["masks"][order], boxes, want.shape[1:], "integer_box", None)
     np.testing.assert_allclose(soft, want, atol=1e-4)
+
+
+def _nearest(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    rows, columns = (np.arange(n) * have // n for n, have in zip(size, mask.shape[-2:]))
+    return mask[:, rows][:, :, columns]
+
+
+def _training_targets(case, inputs, sizes) -> dict[str, np.ndarray]:
+    torchvision = case.source == "torchvision"
+    images = []
+    for image, size in enumerate(sizes):
+        stored = case.stage(f"train/in/{image}/")
+        masks = stored["masks"]
+        scale = np.array(size, "float32") / np.array(masks.shape[1:], "float32")
+        canvas = np.zeros((len(masks), *inputs["images"].shape[1:3]), "uint8")
+        canvas[:, : size[0], : size[1]] = _nearest(masks, size)
+        classes = stored["labels"] - 1 if torchvision else stored["classes"]
+        images.append((stored["boxes"] * np.tile(scale[::-1], 2), classes, canvas))
+    boxes, classes, masks = (np.stack(values) for values in zip(*images))
+    valid = np.ones(classes.shape, bool)
+    return {"boxes": boxes, "classes": classes.astype("int32"), "masks": masks, "valid": valid}
+
+
+LOSS_NAMES = {  # ours: torchvision's, Detectron2's
+    "loss_rpn_cls": ("loss_objectness", "loss_rpn_cls"),
+    "loss_rpn_box": ("loss_rpn_box_reg", "loss_rpn_loc"),
+    "loss_cls": ("loss_classifier", "loss_cls"),
+    "loss_box": ("loss_box_reg", "loss_box_reg"),
+    "loss_mask": ("loss_mask", "loss_mask"),
+}
+
+
+def test_training_losses(run):
+    """With every anchor and proposal sampled, so that nothing is random."""
+    case, model, inputs, sizes = run
+    stored = case.stage("train/loss/")
+    if not stored:
+        pytest.skip("the case holds no training step")
+    targets = _training_targets(case, inputs, sizes)
+    losses = model(inputs | {"targets": targets}, training=True)
+    for name, theirs in LOSS_NAMES.items():
+        want = float(stored[theirs[case.source == "detectron2"]])
+        np.testing.assert_allclose(float(losses[name]), want, rtol=1e-4, err_msg=name)

@@ -38,8 +38,7 @@ def source(tmp_path_factory):
 def _run(*arguments):
     parser = argparse.ArgumentParser()
     convert.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["convert", *map(str, arguments)])
-    return args.run(args)
+    return convert.run(parser.parse_args(["convert", *map(str, arguments)]))
 
 
 @pytest.mark.parametrize("name", ["out.keras", "out.weights.h5"])
@@ -65,12 +64,13 @@ def test_convert_to_other_classes(tmp_path, capsys, source):
     assert zoo.load_model(out).config.class_names == ("a", "b", "c")
 
 
-def test_convert_does_not_overwrite_unless_told(tmp_path, capsys, source):
+def test_convert_does_not_overwrite_unless_told(tmp_path, source):
     preset, weights, _ = source
     out = tmp_path / "out.weights.h5"
     out.write_bytes(b"precious")
-    assert _run(weights, out, "--model", preset) == 1
-    assert "--overwrite" in capsys.readouterr().err and out.read_bytes() == b"precious"
+    with pytest.raises(ValueError, match="--overwrite"):
+        _run(weights, out, "--model", preset)
+    assert out.read_bytes() == b"precious"
     assert _run(weights, out, "--model", preset, "--overwrite") == 0
     assert out.read_bytes() != b"precious"
 
@@ -84,19 +84,19 @@ def test_convert_does_not_overwrite_unless_told(tmp_path, capsys, source):
         ("a.npz", "out.keras", "mask_rcnn", "mask_rcnn_R_50_FPN"),
     ],
 )
-def test_convert_explains_wrong_arguments(tmp_path, capsys, source, src, dst, model, part):
+def test_convert_explains_wrong_arguments(tmp_path, source, src, dst, model, part):
     preset, weights, _ = source
     src = weights if src == "a.npz" else tmp_path / src
-    assert _run(src, tmp_path / dst, "--model", preset if model == "small.yaml" else model) == 1
-    assert part in capsys.readouterr().err
+    with pytest.raises(ValueError, match=part):
+        _run(src, tmp_path / dst, "--model", preset if model == "small.yaml" else model)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_convert_leaves_nothing_of_a_file_that_does_not_fit(tmp_path, capsys, source):
+def test_convert_leaves_nothing_of_a_file_that_does_not_fit(tmp_path, source):
     preset, _, arrays = source
     torn = dict(arrays)
     torn.popitem()
     np.savez(tmp_path / "torn.npz", **torn)
-    assert _run(tmp_path / "torn.npz", tmp_path / "out.keras", "--model", preset) == 1
-    assert "missing" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="missing"):
+        _run(tmp_path / "torn.npz", tmp_path / "out.keras", "--model", preset)
     assert [path.name for path in tmp_path.iterdir()] == ["torn.npz"]

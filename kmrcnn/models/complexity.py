@@ -1,0 +1,205 @@
+"""How large a model is and how much it computes: parameters and multiply-adds, layer by layer.
+
+Counted are convolutions, transposed convolutions and fully connected layers: one multiply-add for
+each use of each weight. RoIAlign's interpolation, normalisation, activations, additions, box
+decoding and NMS are not counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import keras
+
+from kmrcnn.layers.deconv import Deconv2x2
+from kmrcnn.layers.frozen_batch_norm import FrozenBatchNorm
+
+if TYPE_CHECKING:
+    from kmrcnn.models.generalized_rcnn import GeneralizedRCNN
+
+PARTS = ("normalize", "backbone", "neck", "rpn", "box", "mask")
+
+Size = tuple[int, int]  # height, width
+
+
+class LayerCount(NamedTuple):
+    """One layer with weights, its normalisation included."""
+
+    part: str  # one of PARTS
+    name: str  # "backbone/res2_0/conv1"
+    kernel: tuple[int, ...]  # shape of its kernel, in Keras's layout
+    positions: int  # where the kernel is applied: output pixels of all levels and all RoIs
+    parameters: int
+    multiply_adds: int
+
+
+def count_parameters(model: GeneralizedRCNN) -> dict[str, int]:
+    """Parameters of each part as PyTorch counts them, trainable or not.
+
+    What PyTorch calls buffers does not count: the vectors of a frozen batch norm and the moving
+    statistics of a batch norm.
+
+    Args:
+        model: From `build_model`.
+
+    Returns:
+        Part -> parameters, for the parts in `PARTS` that the model has.
+
+    Example:
+        >>> sum(count_parameters(load_model("mask_rcnn_R_50_FPN_3x")).values())
+        44396633
+    """
+    layers = list_layers(model, (32, 32), num_proposals=1, num_detections=1)
+    return _sum_by_part(model, [(layer.part, layer.parameters) for layer in layers])
+
+
+def count_multiply_adds(
+    model: GeneralizedRCNN, image_size: Size, num_proposals: int, num_detections: int
+) -> dict[str, int]:
+    """Multiply-adds of each part for one image in inference; see `list_layers`."""
+    layers = list_layers(model, image_size, num_proposals, num_detections)
+    return _sum_by_part(model, [(layer.part, layer.multiply_adds) for layer in layers])
+
+
+def count_unused_background(model: GeneralizedRCNN) -> int:
+    """Parameters that torchvision's files have beyond ours.
+
+    Its class rows start with the background, also where the background is never asked for: four
+    box deltas and one mask channel, which are dropped when its weights are read.
+    """
+    heads = model.roi_heads
+    unused = 4 * (heads.box.box_deltas.kernel.shape[0] + 1)
+    if "mask" in heads.branches:
+        unused += heads.branches["mask"].logits.kernel.shape[2] + 1
+    return unused
+
+
+def list_layers(
+    model: GeneralizedRCNN, image_size: Size, num_proposals: int, num_detections: int
+) -> list[LayerCount]:
+    """Every layer that has weights, in the order of computation, with its counts.
+
+    Args:
+        model: From `build_model`.
+        image_size: (height, width) of the padded network input, pixels.
+        num_proposals: RoIs that the box branch sees.
+        num_detections: RoIs that the mask branch sees. Its last layer is computed, and counted,
+            for the class of each detection only.
+
+    Returns:
+        The layers of backbone, neck, RPN, box branch and mask branch.
+
+    Raises:
+        ValueError: A size or number is not positive.
+    """
+    numbers = (*image_size, num_proposals, num_detections)
+    if min(numbers) < 1:
+        raise ValueError(
+            "`image_size`, `num_proposals` and `num_detections` must be positive. "
+            f"Received: {image_size}, {num_proposals}, {num_detections}"
+        )
+    sizes = _level_sizes(model.backbone, image_size)
+    layers = [*_backbone(model.backbone, image_size), *_neck(model.neck, sizes)]
+    layers += _rpn(model.rpn, [*sizes, _half(sizes[-1])])
+    layers += _box(model.roi_heads.box, num_proposals)
+    if "mask" in model.roi_heads.branches:
+        layers += _mask(model.roi_heads.branches["mask"], num_detections)
+    return layers
+
+
+def count_layer(layer: keras.layers.Layer, part: str, positions: int) -> LayerCount:
+    """Counts of a `ConvNormAct`, a `Dense` or a `Deconv2x2`.
+
+    Args:
+        layer: Built.
+        part: Where it belongs.
+        positions: Pixels (or rows, for `Dense`) of its output.
+    """
+    kernel = tuple(layer.kernel.shape)
+    uses = math.prod(kernel)  # per position: groups have the smaller kernel already
+    if isinstance(layer, Deconv2x2):
+        uses //= 4  # an output pixel comes from one of the four taps
+    parameters = sum(math.prod(variable.shape) for variable in _parameters(layer))
+    name = layer.kernel.path.rpartition("/")[0]
+    return LayerCount(part, name, kernel, positions, parameters, positions * uses)
+
+
+def _sum_by_part(model: GeneralizedRCNN, counts: list[tuple[str, int]]) -> dict[str, int]:
+    parts = [part for part in PARTS if part != "mask" or "mask" in model.roi_heads.branches]
+    return {part: sum(n for owner, n in counts if owner == part) for part in parts}
+
+
+def _parameters(layer: keras.layers.Layer) -> Iterator[keras.Variable]:
+    yield layer.kernel
+    if getattr(layer, "bias", None) is not None:
+        yield layer.bias
+    norm = getattr(layer, "norm", None)
+    if norm is not None and not isinstance(norm, FrozenBatchNorm):
+        yield norm.gamma
+        yield norm.beta
+
+
+def _backbone(backbone, size: Size) -> Iterator[LayerCount]:
+    size = _after(backbone.stem, size)
+    yield count_layer(backbone.stem, "backbone", math.prod(size))
+    size = _half(size)  # max pooling
+    for block in (block for stage in backbone.stages for block in stage):
+        entry = size
+        for conv in block.convs:
+            size = _after(conv, size)
+            yield count_layer(conv, "backbone", math.prod(size))
+        if block.shortcut is not None:
+            positions = math.prod(_after(block.shortcut, entry))
+            yield count_layer(block.shortcut, "backbone", positions)
+
+
+def _level_sizes(backbone, size: Size) -> list[Size]:
+    """Sizes of C2, C3, ..."""
+    size = _half(_after(backbone.stem, size))
+    sizes = []
+    for stage in backbone.stages:
+        for conv in (conv for block in stage for conv in block.convs):
+            size = _after(conv, size)
+        sizes.append(size)
+    return sizes
+
+
+def _neck(neck, sizes: list[Size]) -> Iterator[LayerCount]:
+    for lateral, output, size in zip(neck.laterals, neck.output_convs, sizes):
+        yield count_layer(lateral, "neck", math.prod(size))
+        yield count_layer(output, "neck", math.prod(size))
+
+
+def _rpn(rpn, sizes: list[Size]) -> Iterator[LayerCount]:
+    positions = sum(math.prod(size) for size in sizes)
+    for conv in (*rpn.convs, rpn.objectness, rpn.deltas):
+        yield count_layer(conv, "rpn", positions)
+
+
+def _box(branch, rois: int) -> Iterator[LayerCount]:
+    for conv in branch.convs:
+        yield count_layer(conv, "box", rois * branch.pooler.output_size**2)
+    for dense in (*branch.fcs, branch.class_logits, branch.box_deltas):
+        yield count_layer(dense, "box", rois)
+
+
+def _mask(branch, rois: int) -> Iterator[LayerCount]:
+    pixels = rois * branch.pooler.output_size**2
+    for conv in branch.convs:
+        yield count_layer(conv, "mask", pixels)
+    yield count_layer(branch.deconv, "mask", 4 * pixels)
+    logits = count_layer(branch.logits, "mask", 4 * pixels)
+    classes = logits.kernel[-1]
+    yield logits._replace(multiply_adds=logits.multiply_adds // classes)
+
+
+def _after(conv, size: Size) -> Size:
+    """Size of a convolution's output."""
+    return conv.compute_output_shape((None, *size, None))[1:3]
+
+
+def _half(size: Size) -> Size:
+    """Size after max pooling 3x3 with stride 2, or after taking every second pixel."""
+    return tuple(-(-side // 2) for side in size)

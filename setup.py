@@ -27,7 +27,7 @@ setup(
     package_dir=package_dir,
     package_data={
         "kmrcnn.configs": ["**/*.yaml"],
-        "kmrcnn.weights": ["bundled/*.npz"],
+        "kmrcnn.weights": ["files/*.npz"],
         "kmrcnn.custom_ops": ["**/*.md"],
     },
     install_requires=[

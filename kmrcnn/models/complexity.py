@@ -49,7 +49,7 @@ def count_parameters(model: GeneralizedRCNN) -> dict[str, int]:
 
     Example:
         >>> sum(count_parameters(load_model("mask_rcnn_R_50_FPN_3x")).values())
-        44396633
+        44343216
     """
     layers = list_layers(model, (32, 32), num_proposals=1, num_detections=1)
     return _sum_by_part(model, [(layer.part, layer.parameters) for layer in layers])

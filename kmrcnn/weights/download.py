@@ -160,8 +160,7 @@ def _continue_part(url: str, part: Path, size: int | None, progress: bool) -> bo
                 disable=not progress,
             ) as bar,
         ):
-            file.seek(start)
-            file.truncate()
+            file.seek(start)  # the end of the part
             while chunk := response.read1(_CHUNK):
                 file.write(chunk)
                 bar.update(len(chunk))

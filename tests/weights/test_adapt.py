@@ -38,6 +38,7 @@ def test_shared_classes_pairs_unique_names_only():
     source = ["person", "N/A", "cat", "N/A", "dog"]
     target = ["dog", "N/A", "car", "person"]
     assert shared_classes(source, target) == [(4, 0), (0, 3)]
+    assert shared_classes(["cat", "dog"], ["cat", "dog", "cat"]) == [(1, 1)]
 
 
 @pytest.mark.parametrize("lead", [(), (2,), (1, 1, 2)])

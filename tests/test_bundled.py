@@ -1,0 +1,50 @@
+"""The bundled model on a real photograph it has never seen, and the README's snippets."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kmrcnn
+from tests.conftest import ROOT
+from tests.matching import match_masks
+
+skimage = pytest.importorskip("skimage")
+
+
+@pytest.fixture(scope="module")
+def reference() -> np.ndarray:
+    labels = np.load(ROOT / "tests" / "golden" / "coins_reference.npz")["labels"]
+    return np.stack([labels == i for i in range(1, labels.max() + 1)])
+
+
+def test_bundled_model_outlines_the_coins(reference):
+    predictor = kmrcnn.Predictor(kmrcnn.load_model("mask_rcnn_r18_coins", weights="bundled"))
+    detections = predictor.predict(skimage.data.coins())
+    matched, false_alarms = match_masks(detections.masks, reference, iou=0.75)
+    assert matched >= 20
+    assert false_alarms <= 3
+
+
+def test_first_command_of_the_readme(tmp_path, reference):
+    photograph = Path(skimage.__file__).parent / "data" / "coins.png"
+    command = [sys.executable, "-m", "kmrcnn", "predict", str(photograph), "--output", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "overlay" / "coins.png").stat().st_size > 10_000
+    results = [json.loads(p.read_text()) for p in tmp_path.rglob("*.json")]
+    assert any(isinstance(r, list) and len(r) >= 20 for r in results)
+
+
+def test_python_snippet_of_the_readme(capsys):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"(<!-- needs a download -->\n)?```python\n(.*?)```", text, re.S)
+    offline = [code for skip, code in blocks if not skip]
+    assert offline
+    for code in offline:
+        exec(compile(code, "README.md", "exec"), {})  # noqa: S102
+    assert "Detections(24: coin 24" in capsys.readouterr().out

@@ -1,4 +1,5 @@
-"""Packaging: the top-level folders become sub-packages of kmrcnn (`kmrcnn.configs`, `kmrcnn.custom_ops`)."""
+"""Packaging: the top-level folders become sub-packages of kmrcnn (`kmrcnn.configs`,
+`kmrcnn.custom_ops`)."""
 
 import re
 from pathlib import Path
@@ -6,7 +7,9 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
-VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "kmrcnn" / "__init__.py").read_text()).group(1)
+VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "kmrcnn" / "__init__.py").read_text()).group(
+    1
+)
 FOLDERS = ("configs", "custom_ops")  # installed as kmrcnn.<folder>
 
 packages = find_packages(include=["kmrcnn", "kmrcnn.*"])
@@ -42,7 +45,14 @@ setup(
     ],
     extras_require={
         "vis": ["scikit-image>=0.24", "supervision>=0.25", "pydot>=3.0"],
-        "test": ["pytest>=8.0", "ruff>=0.8", "scikit-image>=0.24", "supervision>=0.25", "pydot>=3.0", "jax>=0.5"],
+        "test": [
+            "pytest>=8.0",
+            "ruff>=0.8",
+            "scikit-image>=0.24",
+            "supervision>=0.25",
+            "pydot>=3.0",
+            "jax>=0.5",
+        ],
     },
     entry_points={"console_scripts": ["kmrcnn = kmrcnn.cli.__main__:main"]},
 )

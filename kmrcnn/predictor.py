@@ -1,7 +1,7 @@
 """Pictures in, detections in their own pixels out. Start reading here.
 
-The path: picture -> network frame (`data/preprocess.py`) -> `models/generalized_rcnn.py` -> back to the original
-frame, masks pasted (`postprocess/to_original.py`).
+The path: picture -> network frame (`data/preprocess.py`) -> `models/generalized_rcnn.py` -> back to
+the original frame, masks pasted (`postprocess/to_original.py`).
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ class Predictor:
 
     Args:
         model: A model of `kmrcnn.load_model` or `build_model`.
-        score_threshold: Detections must score at least this; the model's own threshold applies before.
-        batch_size: Pictures of a list that are computed together, if they fill the same canvas. More than one only
-            pays on a GPU.
+        score_threshold: Detections must score at least this; the model's own threshold applies
+            before.
+        batch_size: Pictures of a list that are computed together, if they fill the same canvas.
+            More than one only pays on a GPU.
 
     Example:
         >>> predictor = kmrcnn.Predictor(kmrcnn.load_model("maskrcnn_resnet50_fpn", weights="coco"))
@@ -41,9 +42,7 @@ class Predictor:
         >>> detections.boxes, detections.masks
     """
 
-    def __init__(
-        self, model: GeneralizedRCNN, score_threshold: float = 0.5, batch_size: int = 1
-    ):
+    def __init__(self, model: GeneralizedRCNN, score_threshold: float = 0.5, batch_size: int = 1):
         if not 0.0 <= score_threshold <= 1.0:
             raise ValueError(f"`score_threshold` must be in [0, 1]. Received: {score_threshold}")
         if batch_size < 1:
@@ -62,14 +61,16 @@ class Predictor:
         """Find the objects in one picture or several.
 
         Args:
-            pictures: A path, an array, or an iterable of those. Arrays are (H, W) or (H, W, C), RGB where C = 3;
-                an alpha channel is dropped. uint8 or 0-255 floats; uint16 is divided by 257.
+            pictures: A path, an array, or an iterable of those. Arrays are (H, W) or (H, W, C), RGB
+                where C = 3; an alpha channel is dropped. uint8 or 0-255 floats; uint16 is divided
+                by 257.
 
         Returns:
             `Detections` in the pixels of the original picture; a list of them for several pictures.
 
         Raises:
-            ValueError: A picture is empty, tiny, too elongated, not finite, or of the wrong shape; the file is damaged.
+            ValueError: A picture is empty, tiny, too elongated, not finite, or of the wrong shape;
+                the file is damaged.
             FileNotFoundError: There is no such file.
         """
         if isinstance(pictures, (str, Path, np.ndarray)):
@@ -83,7 +84,8 @@ class Predictor:
             picture: As in `predict`.
 
         Returns:
-            An `Explanation` in the pixels of the original picture. `visualize.debug.draw_explanation` draws it.
+            An `Explanation` in the pixels of the original picture.
+            `visualize.debug.draw_explanation` draws it.
         """
         from kmrcnn.postprocess.explain import explain_detections
 
@@ -102,11 +104,14 @@ class Predictor:
             outputs = self.model.predict_on_batch(inputs)
             for row, i in enumerate(members):
                 one = {name: np.asarray(value[row]) for name, value in outputs.items()}
-                results[i] = self._to_detections(one, loaded[i][0], inputs["image_sizes"][row], loaded[i][1])
+                results[i] = self._to_detections(
+                    one, loaded[i][0], inputs["image_sizes"][row], loaded[i][1]
+                )
         return results
 
     def _batches(self, images: list[np.ndarray]) -> Iterable[list[int]]:
-        """Indices of pictures with the same canvas: the canvas is part of what a network computes."""
+        """Indices of pictures with the same canvas: the canvas is part of what a network
+        computes."""
         multiple = self.config.input.pad_multiple
         groups: dict[tuple[int, int], list[int]] = {}
         for i, image in enumerate(images):
@@ -183,7 +188,8 @@ def _to_pixel_scale(image: np.ndarray) -> np.ndarray:
     image = image.astype(np.float32)
     if not np.isfinite(image).all():
         raise ValueError(
-            f"The image has {int((~np.isfinite(image)).sum())} pixel values that are NaN or infinite."
+            "The image has pixel values that are NaN or infinite. "
+            f"Received: {int((~np.isfinite(image)).sum())} of them"
         )
     if image.min() < 0 or image.max() > 255:
         raise ValueError(

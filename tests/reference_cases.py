@@ -1,7 +1,8 @@
-"""Reads reference cases: settings, weights, inputs and outputs of torchvision and Detectron2 models.
+"""Reads reference cases: settings, weights, inputs and outputs of torchvision and Detectron2
+models.
 
-Every setting comes from the case's own .json (and the shapes of its weights), so that other cases of the same form
-can be dropped into the folder.
+Every setting comes from the case's own .json (and the shapes of its weights), so that other cases
+of the same form can be dropped into the folder.
 """
 
 from __future__ import annotations
@@ -30,12 +31,22 @@ from kmrcnn.config.schema import (
     RPNConfig,
 )
 
-NORMS = {"FrozenBN": "frozen_batch_norm", "BN": "batch_norm", "SyncBN": "sync_batch_norm", "GN": "group_norm", "": "none"}
+NORMS = {
+    "FrozenBN": "frozen_batch_norm",
+    "BN": "batch_norm",
+    "SyncBN": "sync_batch_norm",
+    "GN": "group_norm",
+    "": "none",
+}
 
 
 def named_weights(shapes: dict, gains: dict, transposed: list) -> dict[str, np.ndarray]:
-    """Weights that follow from each parameter's name and shape (the rule is in the case's .json)."""
-    return {name: _weight_by_rule(name, tuple(shape), gains, transposed) for name, shape in shapes.items()}
+    """Weights that follow from each parameter's name and shape (the rule is in the case's
+    .json)."""
+    return {
+        name: _weight_by_rule(name, tuple(shape), gains, transposed)
+        for name, shape in shapes.items()
+    }
 
 
 def _weight_by_rule(name, shape, gains, transposed):
@@ -110,7 +121,9 @@ class Case:
         return found
 
     def output(self, image: int, field: str) -> np.ndarray:
-        return self.arrays[f"out/{image}/{field if self.source == 'torchvision' else 'pred_' * (field != 'scores') + field}"]
+        return self.arrays[
+            f"out/{image}/{field if self.source == 'torchvision' else 'pred_' * (field != 'scores') + field}"
+        ]
 
 
 def _preset(name: str, score_threshold: float, **overrides) -> ModelConfig:
@@ -138,7 +151,8 @@ def _torchvision_config(case: Case) -> ModelConfig:
     setting = settings.get
     body = "backbone.body."
     blocks = tuple(
-        len({n.split(".")[3] for n in shapes if n.startswith(f"{body}layer{s}.")}) for s in (1, 2, 3, 4)
+        len({n.split(".")[3] for n in shapes if n.startswith(f"{body}layer{s}.")})
+        for s in (1, 2, 3, 4)
     )
     trained_norm = f"{body}bn1.num_batches_tracked" in shapes
     anchors = re.search(r"anchors (\d+)\.\.(\d+)", case.info["model"])
@@ -161,7 +175,11 @@ def _torchvision_config(case: Case) -> ModelConfig:
         input=InputConfig(
             short_side=setting("min_size", 800),
             long_side=setting("max_size", 1333),
-            **{k: tuple(255 * v for v in settings[f"image_{k}"]) for k in ("mean", "std") if f"image_{k}" in settings},
+            **{
+                k: tuple(255 * v for v in settings[f"image_{k}"])
+                for k in ("mean", "std")
+                if f"image_{k}" in settings
+            },
         ),
         backbone=BackboneConfig(
             blocks=blocks,
@@ -182,7 +200,9 @@ def _torchvision_config(case: Case) -> ModelConfig:
             order="ratio_major",
         ),
         rpn=RPNConfig(
-            num_convs=sum(bool(re.fullmatch(r"rpn\.head\.conv\.\d+\.0\.weight", n)) for n in shapes),
+            num_convs=sum(
+                bool(re.fullmatch(r"rpn\.head\.conv\.\d+\.0\.weight", n)) for n in shapes
+            ),
             pre_nms_top_n=setting("rpn_pre_nms_top_n_test", 1000),
             post_nms_top_n=setting("rpn_post_nms_top_n_test", 1000),
             pre_nms_top_n_train=setting("rpn_pre_nms_top_n_train", 2000),
@@ -291,4 +311,3 @@ def _detectron2_config(case: Case) -> ModelConfig:
         if model["MASK_ON"]
         else None,
     )
-

@@ -32,7 +32,15 @@ def test_bundled_model_outlines_the_coins(reference):
 
 def test_first_command_of_the_readme(tmp_path, reference):
     photograph = Path(skimage.__file__).parent / "data" / "coins.png"
-    command = [sys.executable, "-m", "kmrcnn", "predict", str(photograph), "--output", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "kmrcnn",
+        "predict",
+        str(photograph),
+        "--output",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "overlay" / "coins.png").stat().st_size > 10_000

@@ -1,4 +1,5 @@
-"""ResNet (He et al. 2015) and ResNeXt (Xie et al. 2016) as detectors use them: C2..C5, no classifier."""
+"""ResNet (He et al. 2015) and ResNeXt (Xie et al. 2016) as detectors use them: C2..C5, no
+classifier."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import keras
 from keras import ops
 
 from kmrcnn.config.schema import BackboneConfig
-from kmrcnn.layers.conv_norm_act import ConvNormAct, NormSpec
+from kmrcnn.layers.conv_norm_act import NO_NORM, ConvNormAct, NormSpec
 
 DEPTHS = {  # name: (blocks of res2..res5, bottleneck?)
     "resnet18": ((2, 2, 2, 2), False),
@@ -35,7 +36,9 @@ class ResNet(keras.layers.Layer):
     def __init__(self, config: BackboneConfig, **kwargs):
         super().__init__(**kwargs)
         if config.name not in DEPTHS:
-            raise ValueError(f"`backbone.name` must be one of {list(DEPTHS)}. Received: {config.name!r}")
+            raise ValueError(
+                f"`backbone.name` must be one of {list(DEPTHS)}. Received: {config.name!r}"
+            )
         blocks, bottleneck = DEPTHS[config.name]
         blocks = config.blocks or blocks
         norm = NormSpec(config.norm, config.norm_epsilon, config.norm_groups)
@@ -101,7 +104,7 @@ class ResidualBlock(keras.layers.Layer):
         strides: int = 1,
         groups: int = 1,
         stride_in_1x1: bool = False,
-        norm: NormSpec = NormSpec(),
+        norm: NormSpec = NO_NORM,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)

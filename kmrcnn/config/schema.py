@@ -1,7 +1,9 @@
-"""Every setting of a model, its default and its meaning: frozen dataclasses, checked when they are made.
+"""Every setting of a model, its default and its meaning: frozen dataclasses, checked when they are
+made.
 
-A preset (``configs/**/*.yaml``) holds only what differs from these defaults. What torchvision, Detectron2 and others
-do differently is a field here and a value in a preset; no code asks which framework a number came from.
+A preset (``configs/**/*.yaml``) holds only what differs from these defaults. What torchvision,
+Detectron2 and others do differently is a field here and a value in a preset; no code asks which
+framework a number came from.
 """
 
 from __future__ import annotations
@@ -18,12 +20,15 @@ class InputConfig:
     """From a picture on disk to the network frame."""
 
     channels: int = 3  # channels of the input image
-    channel_order: Literal["rgb", "bgr"] = "rgb"  # order in which the network sees three-channel images
-    mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # per channel, in `channel_order`, on the 0-255 scale
+    # order in which the network sees three-channel images
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    # per channel, in `channel_order`, on the 0-255 scale
+    mean: tuple[float, ...] = (123.675, 116.28, 103.53)
     std: tuple[float, ...] = (58.395, 57.12, 57.375)  # the same
     short_side: int = 800  # the shorter side is resized to this many pixels ...
     long_side: int = 1333  # ... unless the longer side would exceed this
-    resize: Literal["bilinear", "antialiased_uint8"] = "bilinear"  # float, no antialias | Pillow's bilinear on uint8
+    # float, no antialias | Pillow's bilinear on uint8
+    resize: Literal["bilinear", "antialiased_uint8"] = "bilinear"
     size_rounding: Literal["floor", "half_up"] = "floor"  # of the resized height and width
     pad_multiple: int = 32  # zeros are added below and on the right up to a multiple of this
 
@@ -45,14 +50,18 @@ class BackboneConfig:
     name: str = "resnet50"  # resnet18 | resnet34 | resnet50 | resnet101 | resnet152
     blocks: tuple[int, ...] | None = None  # residual blocks of res2..res5; None: what `name` says
     stem_channels: int = 64
-    res2_channels: int | None = None  # output channels of res2, doubled by each later stage; None: 256 (64 for 18, 34)
+    # output channels of res2, doubled by each later stage; None: 256 (64 for 18, 34)
+    res2_channels: int | None = None
     groups: int = 1  # of the 3x3 convolutions; 32 in ResNeXt-101 32x8d
-    width_per_group: int = 64  # 3x3 channels of res2 are groups * width_per_group; 8 in ResNeXt-101 32x8d
-    stride_in_1x1: bool = False  # the stride of a bottleneck sits in its first 1x1 (MSRA) instead of its 3x3
+    # 3x3 channels of res2 are groups * width_per_group; 8 in ResNeXt-101 32x8d
+    width_per_group: int = 64
+    # the stride of a bottleneck sits in its first 1x1 (MSRA) instead of its 3x3
+    stride_in_1x1: bool = False
     norm: Norm = "frozen_batch_norm"
     norm_epsilon: float = 1e-5  # 0.0 for torchvision's COCO_V1 files
     norm_groups: int = 32  # of group_norm
-    freeze_at: int = 2  # stages below and including this do not train: 0 none, 1 stem, 2 stem + res2, ...
+    # stages below and including this do not train: 0 none, 1 stem, 2 stem + res2, ...
+    freeze_at: int = 2
 
     def __post_init__(self):
         _require_choice(self, "norm", annotation=Norm)
@@ -80,10 +89,12 @@ class NeckConfig:
 class AnchorConfig:
     """Anchors of the region proposal network."""
 
-    sizes: tuple[tuple[float, ...], ...] = ((32.0,), (64.0,), (128.0,), (256.0,), (512.0,))  # per level, sqrt(area), px
+    # per level, sqrt(area), px
+    sizes: tuple[tuple[float, ...], ...] = ((32.0,), (64.0,), (128.0,), (256.0,), (512.0,))
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width
     rounded: bool = False  # corners of the cell anchors are rounded to whole pixels, half to even
-    strides: Literal["fixed", "derived"] = "fixed"  # 4, 8, ... | padded image size // level size, per axis
+    # 4, 8, ... | padded image size // level size, per axis
+    strides: Literal["fixed", "derived"] = "fixed"
     offset: float = 0.0  # of the grid, in strides: 0.5 puts anchors on cell centres
     order: Literal["size_major", "ratio_major"] = "size_major"  # of the anchors of one cell
 
@@ -102,7 +113,8 @@ class RPNConfig:
     pre_nms_top_n_train: int = 2000
     post_nms_top_n_train: int = 1000
     nms_threshold: float = 0.7
-    rank_by: Literal["logits", "sigmoid"] = "logits"  # what NMS sorts by; differs only where the sigmoid saturates
+    # what NMS sorts by; differs only where the sigmoid saturates
+    rank_by: Literal["logits", "sigmoid"] = "logits"
     min_size: float = 0.0  # px, network frame; a proposal's sides must be >= this and > 0
     box_coder_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
     foreground_iou: float = 0.7
@@ -110,12 +122,15 @@ class RPNConfig:
     samples_per_image: int = 256
     positive_fraction: float = 0.5
     smooth_l1_beta: float = 0.0  # 0: plain L1
-    loss_divisor: Literal["samples_per_image", "sampled"] = "samples_per_image"  # configured count | drawn count
+    # configured count | drawn count
+    loss_divisor: Literal["samples_per_image", "sampled"] = "samples_per_image"
 
     def __post_init__(self):
         _require_choice(self, "rank_by", "loss_divisor")
         _require_positive(self, "num_convs", "pre_nms_top_n", "post_nms_top_n", "samples_per_image")
-        _require_fraction(self, "nms_threshold", "foreground_iou", "background_iou", "positive_fraction")
+        _require_fraction(
+            self, "nms_threshold", "foreground_iou", "background_iou", "positive_fraction"
+        )
 
 
 @dataclass(frozen=True)
@@ -132,7 +147,9 @@ class PoolerConfig:
     def __post_init__(self):
         _require_choice(self, "level_epsilon_on")
         if self.sampling_ratio < 0:
-            raise ValueError(f"`pooler.sampling_ratio` must be >= 0. Received: {self.sampling_ratio}")
+            raise ValueError(
+                f"`pooler.sampling_ratio` must be >= 0. Received: {self.sampling_ratio}"
+            )
 
 
 @dataclass(frozen=True)
@@ -161,9 +178,13 @@ class BoxConfig:
     def __post_init__(self):
         _require_choice(self, "norm", annotation=Norm)
         _require_positive(self, "pooled_size", "max_detections", "samples_per_image")
-        _require_fraction(self, "foreground_iou", "positive_fraction", "score_threshold", "nms_threshold")
+        _require_fraction(
+            self, "foreground_iou", "positive_fraction", "score_threshold", "nms_threshold"
+        )
         if self.num_convs + self.num_fcs == 0:
-            raise ValueError("`box` needs at least one layer: set `num_convs` or `num_fcs` above 0.")
+            raise ValueError(
+                "`box` needs at least one layer: set `num_convs` or `num_fcs` above 0."
+            )
 
 
 @dataclass(frozen=True)
@@ -177,8 +198,10 @@ class MaskConfig:
     norm_epsilon: float = 1e-5
     norm_groups: int = 32
     class_agnostic: bool = False
-    target: Literal["soft", "binary"] = "binary"  # ground truth pooled to the RoI: as it is | thresholded at 0.5
-    paste: Literal["grid_sample", "integer_box"] = "grid_sample"  # how a mask is put back on the image
+    # ground truth pooled to the RoI: as it is | thresholded at 0.5
+    target: Literal["soft", "binary"] = "binary"
+    # how a mask is put back on the image
+    paste: Literal["grid_sample", "integer_box"] = "grid_sample"
     threshold: float = 0.5  # of the pasted mask
 
     def __post_init__(self):
@@ -192,9 +215,13 @@ class MaskConfig:
 class Checkpoint:
     """A published weight file of a preset."""
 
-    format: str = "native"  # name of a converter in kmrcnn.weights: torchvision | detectron2 | native
+    # name of a converter in kmrcnn.weights: torchvision | detectron2 | native
+    format: str = "native"
     url: str | None = None  # where it is published
-    sha256: str | None = None  # full digest or its leading digits, as far as the publisher states it
+    # full digest or its leading digits, as far as the publisher states it
+    sha256: str | None = None
+    # full MD5 digest or its leading digits
+    md5: str | None = None
     file: str | None = None  # or: name of a file that is part of the package
     size: int | None = None  # bytes, if known
     licence: str | None = None
@@ -224,11 +251,13 @@ class ModelConfig:
             value = getattr(self, name)
             if value is not None and len(value) != self.num_classes:
                 raise ValueError(
-                    f"`{name}` must have one entry per class ({self.num_classes}). Received {len(value)} entries."
+                    f"`{name}` must have one entry per class ({self.num_classes}). "
+                    f"Received {len(value)} entries."
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain dict, lists for tuples; `config.loader.from_dict(ModelConfig, d)` is the inverse."""
+        """Nested plain dict, lists for tuples; `config.loader.from_dict(ModelConfig, d)` is the
+        inverse."""
         return _plain(self)
 
 
@@ -239,7 +268,8 @@ class Preset:
     name: str = ""
     description: str = ""
     model: ModelConfig = field(default_factory=ModelConfig)
-    checkpoints: dict[str, Checkpoint] = field(default_factory=dict)  # e.g. {"coco": Checkpoint(...)}
+    # e.g. {"coco": Checkpoint(...)}
+    checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
 
 
 def _plain(value: Any) -> Any:
@@ -258,7 +288,8 @@ def _require_choice(config: Any, *names: str, annotation: Any = None) -> None:
         choices = get_args(annotation or hints[name])
         if getattr(config, name) not in choices:
             raise ValueError(
-                f"`{type(config).__name__}.{name}` must be one of {list(choices)}. Received: {getattr(config, name)!r}"
+                f"`{type(config).__name__}.{name}` must be one of {list(choices)}. "
+                f"Received: {getattr(config, name)!r}"
             )
 
 
@@ -266,11 +297,15 @@ def _require_positive(config: Any, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         if not (isinstance(value, (int, float)) and value > 0):
-            raise ValueError(f"`{type(config).__name__}.{name}` must be positive. Received: {value!r}")
+            raise ValueError(
+                f"`{type(config).__name__}.{name}` must be positive. Received: {value!r}"
+            )
 
 
 def _require_fraction(config: Any, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         if not (isinstance(value, (int, float)) and 0.0 <= value <= 1.0):
-            raise ValueError(f"`{type(config).__name__}.{name}` must be in [0, 1]. Received: {value!r}")
+            raise ValueError(
+                f"`{type(config).__name__}.{name}` must be in [0, 1]. Received: {value!r}"
+            )

@@ -14,20 +14,23 @@ from kmrcnn.data.preprocess import pad_to_canvas
 
 
 class ExampleBatches(keras.utils.PyDataset):
-    """Batches of examples at their own size, optionally flipped, in an order drawn anew for every epoch.
+    """Batches of examples at their own size, optionally flipped, in an order drawn anew for every
+    epoch.
 
     Args:
         examples: A dataset, e.g. `SyntheticScenes`.
         config: The model's input settings: channel order and padding.
         batch_size: Pictures per batch; the last incomplete batch is left out.
-        max_objects: Slots for ground truth per picture; further objects are dropped, smallest first.
+        max_objects: Slots for ground truth per picture; further objects are dropped, smallest
+            first.
         flip: Mirror every other picture left to right and top to bottom, at random.
         seed: Of the order and the flips.
         **kwargs: `workers`, `use_multiprocessing`, `max_queue_size` of `keras.utils.PyDataset`.
 
     Items:
-        ({"images": (B, H, W, C) float32, "image_sizes": (B, 2) int32, "targets": {"boxes": (B, N, 4) float32,
-        "classes": (B, N) int32, "valid": (B, N) bool, "masks": (B, N, H, W) uint8}},): `GeneralizedRCNN`'s inputs.
+        ({"images": (B, H, W, C) float32, "image_sizes": (B, 2) int32, "targets": {"boxes": (B, N,
+        4) float32, "classes": (B, N) int32, "valid": (B, N) bool, "masks": (B, N, H, W) uint8}},):
+        `GeneralizedRCNN`'s inputs.
     """
 
     def __init__(
@@ -60,13 +63,17 @@ class ExampleBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[dict[str, Any]]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.examples))
         members = order[index * self.batch_size : (index + 1) * self.batch_size]
-        flips = np.random.default_rng((self.seed, self.epoch, index)).random((len(members), 2)) < 0.5
+        flips = (
+            np.random.default_rng((self.seed, self.epoch, index)).random((len(members), 2)) < 0.5
+        )
         return (self._collate([self._load(i, *f) for i, f in zip(members, flips)]),)
 
     def on_epoch_end(self):
         self.epoch += 1
 
-    def _load(self, index: int, mirror: bool, upend: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _load(
+        self, index: int, mirror: bool, upend: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image (H, W, C), masks (n, H, W) bool, classes (n,)."""
         example = self.examples[int(index)]
         image, masks = example.image, example.full_masks()

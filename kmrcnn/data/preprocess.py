@@ -31,7 +31,8 @@ def network_size(image_size: tuple[int, int], config: InputConfig) -> tuple[int,
         size = tuple(int(side + 0.5) for side in sides)
     if min(size) < 1:
         raise ValueError(
-            f"The image is too elongated: {image_size[0]} x {image_size[1]} (height x width) pixels become "
+            f"The image is too elongated: {image_size[0]} x {image_size[1]} (height x width) "
+            "pixels become "
             f"{size[0]} x {size[1]} when the longer side is limited to {config.long_side}."
         )
     return size
@@ -76,7 +77,8 @@ def canvas_size(size: tuple[int, int], multiple: int) -> tuple[int, int]:
 
 
 def _resize_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Half-pixel bilinear, no antialiasing; sample points in float32 as torch computes them (OpenCV's differ by 1e-5)."""
+    """Half-pixel bilinear, no antialiasing; sample points in float32 as torch computes them
+    (OpenCV's differ by 1e-5)."""
     for axis, length in enumerate(size):
         available = image.shape[axis]
         if available == length:
@@ -85,7 +87,9 @@ def _resize_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         position = np.maximum(np.float32(available / length) * steps - np.float32(0.5), 0)
         low = np.minimum(position.astype(np.int64), available - 1)
         high = np.minimum(low + 1, available - 1)
-        fraction = np.expand_dims(position - low.astype(np.float32), (1, 2) if axis == 0 else (0, 2))
+        fraction = np.expand_dims(
+            position - low.astype(np.float32), (1, 2) if axis == 0 else (0, 2)
+        )
         at_low = np.take(image, low, axis)
         image = at_low + (np.take(image, high, axis) - at_low) * fraction
     return image
@@ -101,7 +105,9 @@ def _resize_pillow(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if not whole:
         planes = [image[:, :, c] for c in range(channels)]
     resized = [
-        np.asarray(Image.fromarray(np.ascontiguousarray(p)).resize(size[::-1], Image.Resampling.BILINEAR))
+        np.asarray(
+            Image.fromarray(np.ascontiguousarray(p)).resize(size[::-1], Image.Resampling.BILINEAR)
+        )
         for p in planes
     ]
     return np.dstack(resized).astype(np.float32)

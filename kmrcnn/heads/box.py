@@ -55,7 +55,9 @@ class BoxBranch(keras.layers.Layer):
         self.box_deltas = keras.layers.Dense(
             self.sets * 4, kernel_initializer=normal(stddev=0.001), name="box_deltas"
         )
-        self.supports_jit = keras.backend.backend() != "tensorflow"  # combined NMS has no XLA kernel
+        self.supports_jit = (
+            keras.backend.backend() != "tensorflow"
+        )  # combined NMS has no XLA kernel
 
     def build(self, features_shape, boxes_shape=None, valid_shape=None):
         size, channels = self.pooler.output_size, self.pooler.channels
@@ -103,7 +105,8 @@ class BoxBranch(keras.layers.Layer):
         )
 
     def score_boxes(self, outputs, proposals, image_sizes) -> tuple[Tensor, Tensor]:
-        """Refined boxes (B, R, K or 1, 4), clipped, and class scores (B, R, K), before any threshold."""
+        """Refined boxes (B, R, K or 1, 4), clipped, and class scores (B, R, K), before any
+        threshold."""
         references = proposals["boxes"][:, :, None, :]
         boxes = box_coder.decode(outputs["box_deltas"], references, self.config.box_coder_weights)
         scores = ops.softmax(outputs["class_logits"], axis=-1)[..., :-1]
@@ -111,7 +114,8 @@ class BoxBranch(keras.layers.Layer):
         return box_ops.clip(boxes, image_sizes), ops.where(usable, scores, NEVER)
 
     def decode(self, outputs, proposals, image_sizes) -> dict[str, Tensor]:
-        """Detections: {"boxes": (B, D, 4) network frame, "scores", "classes", "valid"}, best first."""
+        """Detections: {"boxes": (B, D, 4) network frame, "scores", "classes", "valid"}, best
+        first."""
         boxes, scores = self.score_boxes(outputs, proposals, image_sizes)
         big_enough = box_ops.sides_at_least(boxes, self.config.min_size)  # (B, R, K or 1)
         kept = grouped_nms(

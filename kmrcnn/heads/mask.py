@@ -18,8 +18,9 @@ from kmrcnn.targets.roi_sampler import Samples
 class MaskBranch(keras.layers.Layer):
     """Convolutions, a 2x2 deconvolution and a 1x1 predictor.
 
-    The predictor comes after the deconvolution but works pixel by pixel, so it is applied for the wanted class only
-    and before the pixels are put in place; the numbers are those of the usual order.
+    The predictor comes after the deconvolution but works pixel by pixel, so it is applied for the
+    wanted class only and before the pixels are put in place; the numbers are those of the usual
+    order.
 
     Args:
         config: Layers and target rule.

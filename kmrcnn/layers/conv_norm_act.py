@@ -19,6 +19,9 @@ class NormSpec(NamedTuple):
     groups: int = 32
 
 
+NO_NORM = NormSpec()
+
+
 def make_norm(spec: NormSpec) -> keras.layers.Layer | None:
     """A normalisation layer over the last axis, called "norm"; None for "none".
 
@@ -43,8 +46,9 @@ def make_norm(spec: NormSpec) -> keras.layers.Layer | None:
 class ConvNormAct(keras.layers.Layer):
     """2-D convolution with symmetric zero padding, optional normalisation, optional ReLU.
 
-    Padding is (kernel_size - 1) // 2 on every side, as in the PyTorch systems: TensorFlow's "same" pads unevenly
-    at stride 2 and would shift the features by a pixel. A frozen batch norm is folded into the kernel.
+    Padding is (kernel_size - 1) // 2 on every side, as in the PyTorch systems: TensorFlow's "same"
+    pads unevenly at stride 2 and would shift the features by a pixel. A frozen batch norm is folded
+    into the kernel.
 
     Args:
         filters: Output channels.
@@ -54,7 +58,6 @@ class ConvNormAct(keras.layers.Layer):
         norm: Normalisation after the convolution. Without one the convolution has a bias.
         relu: Whether a ReLU ends the block.
         kernel_initializer: Keras initializer of the kernel.
-        zero_init_norm: Start the normalisation's gamma at zero (the last of a residual block).
 
     Call arguments:
         x: (B, H, W, C_in).
@@ -70,7 +73,7 @@ class ConvNormAct(keras.layers.Layer):
         kernel_size: int = 3,
         strides: int = 1,
         groups: int = 1,
-        norm: NormSpec = NormSpec(),
+        norm: NormSpec = NO_NORM,
         relu: bool = True,
         kernel_initializer: str | keras.initializers.Initializer = "he_normal",
         **kwargs,
@@ -88,8 +91,8 @@ class ConvNormAct(keras.layers.Layer):
         channels = input_shape[-1]
         if channels % self.groups or self.filters % self.groups:
             raise ValueError(
-                f"`groups` must divide input channels and `filters`. Received: groups={self.groups}, "
-                f"input channels={channels}, filters={self.filters}"
+                "`groups` must divide input channels and `filters`. Received: "
+                f"groups={self.groups}, input channels={channels}, filters={self.filters}"
             )
         self.kernel = self.add_weight(
             name="kernel",
@@ -132,7 +135,8 @@ class ConvNormAct(keras.layers.Layer):
 def convolve(x: Tensor, kernel: Tensor, strides: int, padding: str) -> Tensor:
     """`keras.ops.conv`, but grouped kernels go to TensorFlow's own kernel.
 
-    keras.ops hands them to XLA, which compiles anew for every image size and was four times slower on a CPU.
+    keras.ops hands them to XLA, which compiles anew for every image size and was four times slower
+    on a CPU.
     """
     if kernel.shape[2] != x.shape[3] and keras.backend.backend() == "tensorflow":
         import tensorflow as tf

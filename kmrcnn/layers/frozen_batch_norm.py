@@ -1,4 +1,5 @@
-"""Batch normalisation with fixed statistics and fixed affine terms, as detectors use it in the backbone."""
+"""Batch normalisation with fixed statistics and fixed affine terms, as detectors use it in the
+backbone."""
 
 import keras
 from keras import ops

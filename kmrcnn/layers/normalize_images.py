@@ -7,7 +7,8 @@ from keras import ops
 class NormalizeImages(keras.layers.Layer):
     """(x - mean) / std inside each image, 0 in its padding.
 
-    Every reference system pads after normalising; padding comes in here as zeros before, hence the mask.
+    Every reference system pads after normalising; padding comes in here as zeros before, hence the
+    mask.
 
     Args:
         mean: Per channel, on the 0-255 scale.

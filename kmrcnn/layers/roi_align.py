@@ -1,7 +1,8 @@
 """RoIAlign (He et al. 2017, section 3) over a feature pyramid, exact, in two forms.
 
-`roi_align` equals torchvision's and Detectron2's operator: every bin is the mean of bilinear samples at regular
-points; a sample more than one pixel outside the map is 0, one within a pixel of it is clamped to the border.
+`roi_align` equals torchvision's and Detectron2's operator: every bin is the mean of bilinear
+samples at regular points; a sample more than one pixel outside the map is 0, one within a pixel of
+it is clamped to the border.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def roi_align(
     """
     rois = _locate(boxes, levels, strides, output_size, aligned)
     if sampling_ratio > 0 and keras.backend.backend() == "tensorflow":
-        pooled = _crop_and_resize(features, rois, batch_indices, levels, output_size, sampling_ratio)
+        pooled = _crop_and_resize(
+            features, rois, batch_indices, levels, output_size, sampling_ratio
+        )
         return ops.reshape(pooled, (-1, output_size, output_size, features[0].shape[-1]))
     table, grid = _flatten_pyramid(features, batch_indices, levels)
     if sampling_ratio > 0:
@@ -85,9 +88,11 @@ def _locate(boxes, levels, strides, size, aligned) -> _RoIs:
 
 
 def _crop_and_resize(features, rois, batch_indices, levels, size, ratio) -> Tensor:
-    """Bilinear samples by `tf.image.crop_and_resize` on edge-padded maps, then the mean of each bin.
+    """Bilinear samples by `tf.image.crop_and_resize` on edge-padded maps, then the mean of each
+    bin.
 
-    Padding by one repeated pixel turns "clamp within a pixel of the border, 0 beyond" into the kernel's own rule.
+    Padding by one repeated pixel turns "clamp within a pixel of the border, 0 beyond" into the
+    kernel's own rule.
     """
     import tensorflow as tf
 
@@ -99,7 +104,10 @@ def _crop_and_resize(features, rois, batch_indices, levels, size, ratio) -> Tens
         top, left, bin_height, bin_width = (tf.gather(v, index) for v in rois)
         step_y, step_x = bin_height / ratio, bin_width / ratio
         first_y, first_x = top + 0.5 * step_y + 1.0, left + 0.5 * step_x + 1.0
-        last_y, last_x = (first + (size * ratio - 1) * step for first, step in ((first_y, step_y), (first_x, step_x)))
+        last_y, last_x = (
+            first + (size * ratio - 1) * step
+            for first, step in ((first_y, step_y), (first_x, step_x))
+        )
         grid = tf.stack([first_y / height, first_x / width, last_y / height, last_x / width], -1)
         samples = tf.image.crop_and_resize(
             padded, grid, tf.gather(batch_indices, index), [size * ratio, size * ratio]
@@ -136,8 +144,9 @@ def _pool_fixed(table, grid, rois, counts, size, ratio) -> Tensor:
 def _pool_adaptive(table, grid, rois, size) -> Tensor:
     """ceil(bin size) samples per axis, however many that is.
 
-    RoIs are sorted by their counts and pooled in blocks, so that a few large or thin ones do not make all others
-    loop as often. Reverse-mode gradients need a backend whose while loops have them (TensorFlow, torch).
+    RoIs are sorted by their counts and pooled in blocks, so that a few large or thin ones do not
+    make all others loop as often. Reverse-mode gradients need a backend whose while loops have them
+    (TensorFlow, torch).
     """
     counts_y, counts_x = ops.ceil(rois.bin_height), ops.ceil(rois.bin_width)
     # An inverted or absurd box must not loop for ever; no box inside an image reaches this bound.
@@ -172,7 +181,8 @@ def _pool_adaptive(table, grid, rois, size) -> Tensor:
 
 
 def _sample(table, grid, rois, counts_y, counts_x, sample_y, sample_x, size) -> Tensor:
-    """(N, P, P, C): one bilinear sample of every bin, number (sample_y, sample_x) of counts_y x counts_x."""
+    """(N, P, P, C): one bilinear sample of every bin, number (sample_y, sample_x) of counts_y x
+    counts_x."""
     rows = _taps(rois.top, rois.bin_height, counts_y, sample_y, grid.height, size)
     columns = _taps(rois.left, rois.bin_width, counts_x, sample_x, grid.width, size)
     value = 0.0
@@ -186,7 +196,8 @@ def _sample(table, grid, rois, counts_y, counts_x, sample_y, sample_x, size) -> 
 
 
 def _taps(start, bin_size, counts, sample, length, size):
-    """The two neighbours of a sample point along one axis: ((index, weight), (index, weight)), (N, P) each."""
+    """The two neighbours of a sample point along one axis: ((index, weight), (index, weight)), (N,
+    P) each."""
     bins = ops.arange(size, dtype="float32")
     offset = (ops.cast(sample, "float32") + 0.5) / ops.maximum(counts, 1.0)
     point = start[:, None] + (bins[None, :] + offset[:, None]) * bin_size[:, None]

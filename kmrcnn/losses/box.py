@@ -17,7 +17,8 @@ def box_losses(
     valid: Tensor,
     beta: float,
 ) -> dict[str, Tensor]:
-    """Softmax cross entropy over all RoIs, smooth L1 of the true class over the foreground; both per drawn RoI.
+    """Softmax cross entropy over all RoIs, smooth L1 of the true class over the foreground; both
+    per drawn RoI.
 
     Args:
         class_logits: (B, S, K + 1), background last.
@@ -37,7 +38,9 @@ def box_losses(
     cross_entropy = -ops.take_along_axis(log_probabilities, classes[..., None], axis=-1)[..., 0]
     sets = box_deltas.shape[2]
     index = ops.where(foreground, classes, 0) if sets > 1 else ops.zeros_like(classes)
-    chosen = ops.take_along_axis(ops.cast(box_deltas, "float32"), index[..., None, None], axis=2)[:, :, 0]
+    chosen = ops.take_along_axis(ops.cast(box_deltas, "float32"), index[..., None, None], axis=2)[
+        :, :, 0
+    ]
     box = ops.sum(smooth_l1(chosen, goals, beta), axis=-1)
     return {
         "loss_cls": masked_sum(cross_entropy, valid) / number,

@@ -26,7 +26,8 @@ def rpn_losses(
         foreground: (B, A) bool, drawn.
         background: (B, A) bool, drawn.
         beta: Of smooth L1.
-        samples_per_image: Divide by this times B (Detectron2); None: by the number drawn (torchvision).
+        samples_per_image: Divide by this times B (Detectron2); None: by the number drawn
+            (torchvision).
 
     Returns:
         {"loss_rpn_cls": scalar, "loss_rpn_box": scalar}.

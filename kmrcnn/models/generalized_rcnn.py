@@ -22,12 +22,14 @@ class GeneralizedRCNN(keras.Model):
         roi_heads: (features, proposals, image_sizes) -> detections.
 
     Call arguments:
-        inputs: {"images": (B, H, W, C), 0-255, zero padded below and on the right, "image_sizes": (B, 2) int32}, and
-            for training "targets": {"boxes": (B, N, 4), "classes": (B, N), "valid": (B, N), "masks": (B, N, H, W)}.
+        inputs: {"images": (B, H, W, C), 0-255, zero padded below and on the right, "image_sizes":
+            (B, 2) int32}, and for training "targets": {"boxes": (B, N, 4), "classes": (B, N),
+            "valid": (B, N), "masks": (B, N, H, W)}.
 
     Returns:
-        Without targets, detections in the network frame, padded to D slots: {"boxes": (B, D, 4) xyxy, "scores":
-        (B, D), "classes": (B, D), "valid": (B, D), "masks": (B, D, M, M) probabilities}. With targets, the losses by
+        Without targets, detections in the network frame, padded to D slots: {"boxes": (B, D, 4)
+        xyxy, "scores": (B, D), "classes": (B, D), "valid": (B, D), "masks": (B, D, M, M)
+        probabilities}. With targets, the losses by
         name: the presence of targets decides, not `training`, so that validation has losses too.
     """
 
@@ -64,7 +66,8 @@ class GeneralizedRCNN(keras.Model):
         return super().call(inputs, training=training, mask=mask)
 
     def compute_losses(self, inputs: dict, training: bool | None = None) -> dict[str, Tensor]:
-        """All losses by name, scalars: `loss_rpn_cls`, `loss_rpn_box`, `loss_cls`, `loss_box`, `loss_mask`."""
+        """All losses by name, scalars: `loss_rpn_cls`, `loss_rpn_box`, `loss_cls`, `loss_box`,
+        `loss_mask`."""
         images, image_sizes, targets = inputs["images"], inputs["image_sizes"], inputs["targets"]
         features = self.normalize(images, image_sizes)
         features = self.neck(self.backbone(features, training=training), training=training)
@@ -75,7 +78,8 @@ class GeneralizedRCNN(keras.Model):
         return losses | self.roi_heads.compute_losses(features, proposals, targets, training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The sum of the losses; each is tracked under its name for the logs of `fit` and `evaluate`."""
+        """The sum of the losses; each is tracked under its name for the logs of `fit` and
+        `evaluate`."""
         if self.loss_trackers is None:
             self.loss_trackers = {name: keras.metrics.Mean(name=name) for name in y_pred}
         for name, value in y_pred.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.resources
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from kmrcnn.config.loader import list_presets, load_preset
 from kmrcnn.config.schema import Checkpoint, ModelConfig, Preset
 from kmrcnn.weights.adapt import adapt_statistics
 from kmrcnn.weights.assign import Report, load_weights
-from kmrcnn.weights.detectron2 import published_md5
 from kmrcnn.weights.download import fetch
+
+_LOG = logging.getLogger(__name__)
 
 __all__ = [
     "checkpoint_path",
@@ -46,7 +48,9 @@ def load_model(
             adapted to it (see `kmrcnn.weights.adapt`).
 
     Returns:
-        A keras.Model with its ModelConfig as `model.config`.
+        A keras.Model with its ModelConfig as `model.config` and, where weights were loaded, what
+        became of them as `model.weights_report`. Layers that had to be left at their fresh
+        initialisation, or were adapted, are also logged as a warning.
 
     Raises:
         ValueError: Unknown preset or checkpoint, or weights that do not fit.
@@ -72,7 +76,9 @@ def load_model(
 
     model = build_model(preset_config(loaded, num_classes, class_names, image_channels))
     if weights is not None:
-        load_checkpoint(model, loaded, weights)
+        model.weights_report = load_checkpoint(model, loaded, weights)
+        if model.weights_report.reinitialised or model.weights_report.adapted:
+            _LOG.warning("%s", model.weights_report)
     return model
 
 
@@ -148,8 +154,7 @@ def checkpoint_path(checkpoint: Checkpoint) -> Path:
         return Path(str(importlib.resources.files("kmrcnn.weights") / "files" / checkpoint.file))
     if checkpoint.url is None:
         raise ValueError(f"A checkpoint needs a `url` or a `file`. Received: {checkpoint}")
-    md5 = published_md5(checkpoint.url) if checkpoint.format == "detectron2" else None
-    return fetch(checkpoint.url, checkpoint.sha256, checkpoint.size, md5=md5)
+    return fetch(checkpoint.url, checkpoint.sha256, checkpoint.size, md5=checkpoint.md5)
 
 
 def _load_keras_model(path: str | Path) -> Any:

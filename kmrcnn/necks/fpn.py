@@ -53,7 +53,9 @@ class FPN(keras.layers.Layer):
     def call(self, features, training=None):
         merged = None
         pyramid = {}
-        for level, lateral, output in zip(*map(reversed, (self.levels, self.laterals, self.output_convs))):
+        for level, lateral, output in zip(
+            *map(reversed, (self.levels, self.laterals, self.output_convs))
+        ):
             x = lateral(features[f"C{level}"], training=training)
             merged = x if merged is None else x + upsample_nearest(merged, like=x)
             pyramid[f"P{level}"] = output(merged, training=training)
@@ -62,7 +64,8 @@ class FPN(keras.layers.Layer):
 
 
 def upsample_nearest(x: Tensor, like: Tensor) -> Tensor:
-    """Nearest-neighbour resize of x (B, h, w, C) to the height and width of `like`: index floor(i * h / H)."""
+    """Nearest-neighbour resize of x (B, h, w, C) to the height and width of `like`: index floor(i *
+    h / H)."""
     for axis in (1, 2):
         small, large = ops.shape(x)[axis], ops.shape(like)[axis]
         x = ops.take(x, ops.arange(large, dtype="int32") * small // large, axis=axis)

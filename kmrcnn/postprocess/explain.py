@@ -21,7 +21,9 @@ class Stages:
 
     proposals: dict[str, np.ndarray]  # "boxes" (R, 4), "scores", "levels" (R,)
     roi_levels: np.ndarray  # (R,)
-    candidates: dict[str, np.ndarray]  # "boxes" (N, 4), "scores", "classes", "proposal_index", "status", "suppressed_by"
+    candidates: dict[
+        str, np.ndarray
+    ]  # "boxes" (N, 4), "scores", "classes", "proposal_index", "status", "suppressed_by"
     num_below_threshold: int
     detections: dict[str, np.ndarray]  # what the model returns, without the batch axis
     config: object  # the box branch's
@@ -29,7 +31,8 @@ class Stages:
     def to_explanation(
         self, scale: np.ndarray, score_threshold: float, detections: Detections
     ) -> Explanation:
-        """Scale (4,) takes boxes to the original frame; the predictor's own threshold marks "score"."""
+        """Scale (4,) takes boxes to the original frame; the predictor's own threshold marks
+        "score"."""
         candidates = self.candidates
         low = (candidates["status"] == "kept") & (candidates["scores"] < score_threshold)
         return Explanation(
@@ -58,7 +61,10 @@ def explain_detections(model: GeneralizedRCNN, inputs: dict[str, np.ndarray]) ->
         model: The model.
         inputs: {"images": (1, H, W, C), "image_sizes": (1, 2)}: one picture.
     """
-    images, sizes = ops.convert_to_tensor(inputs["images"]), ops.convert_to_tensor(inputs["image_sizes"])
+    images, sizes = (
+        ops.convert_to_tensor(inputs["images"]),
+        ops.convert_to_tensor(inputs["image_sizes"]),
+    )
     features = model.neck(model.backbone(model.normalize(images, sizes)))
     proposals = model.rpn(features, images, sizes)
     box = model.roi_heads.box
@@ -71,7 +77,9 @@ def explain_detections(model: GeneralizedRCNN, inputs: dict[str, np.ndarray]) ->
     kept["levels"] = kept["levels"] + _level_number(model.rpn.level_names[0])
     return Stages(
         proposals=kept,
-        roi_levels=ops.convert_to_numpy(box.pooler.assign_levels(ops.convert_to_tensor(kept["boxes"]))),
+        roi_levels=ops.convert_to_numpy(
+            box.pooler.assign_levels(ops.convert_to_tensor(kept["boxes"]))
+        ),
         candidates=candidates,
         num_below_threshold=num_below,
         detections=found,
@@ -84,7 +92,8 @@ def _level_number(name: str) -> int:
 
 
 def _candidates(boxes: np.ndarray, scores: np.ndarray, config) -> tuple[dict[str, np.ndarray], int]:
-    """(proposal, class) pairs above the threshold, best first, with what became of each; and how many were below.
+    """(proposal, class) pairs above the threshold, best first, with what became of each; and how
+    many were below.
 
     Args:
         boxes: (R, K or 1, 4).
@@ -111,14 +120,19 @@ def _candidates(boxes: np.ndarray, scores: np.ndarray, config) -> tuple[dict[str
 
 
 def _greedy_nms(boxes: np.ndarray, classes: np.ndarray, threshold: float) -> np.ndarray:
-    """For boxes (N, 4), best first: index of the kept box of the same class that removes each one, or -1."""
+    """For boxes (N, 4), best first: index of the kept box of the same class that removes each one,
+    or -1."""
     suppressed_by = np.full(len(boxes), -1, np.int32)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     for i in range(len(boxes)):
         if suppressed_by[i] >= 0:
             continue
-        rest = i + 1 + np.nonzero((classes[i + 1 :] == classes[i]) & (suppressed_by[i + 1 :] < 0))[0]
-        sides = np.minimum(boxes[i, 2:], boxes[rest, 2:]) - np.maximum(boxes[i, :2], boxes[rest, :2])
+        rest = (
+            i + 1 + np.nonzero((classes[i + 1 :] == classes[i]) & (suppressed_by[i + 1 :] < 0))[0]
+        )
+        sides = np.minimum(boxes[i, 2:], boxes[rest, 2:]) - np.maximum(
+            boxes[i, :2], boxes[rest, :2]
+        )
         overlap = np.prod(np.maximum(sides, 0), axis=1)
         iou = overlap / np.maximum(areas[i] + areas[rest] - overlap, 1e-12)
         suppressed_by[rest[iou > threshold]] = i

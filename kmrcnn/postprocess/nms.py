@@ -40,8 +40,8 @@ def grouped_nms(
         iou_threshold: A box with exactly this overlap stays.
         max_outputs: D, the number of boxes to keep over all groups.
         score_threshold: Scores must exceed this.
-        max_candidates: Only outside TensorFlow: the best so many (box, group) pairs are looked at. The result is
-            exact while they hold all pairs above the threshold or D survivors.
+        max_candidates: Only outside TensorFlow: the best so many (box, group) pairs are looked at.
+            The result is exact while they hold all pairs above the threshold or D survivors.
     """
     if keras.backend.backend() == "tensorflow":
         return _combined_nms(boxes, scores, iou_threshold, max_outputs, score_threshold)
@@ -51,14 +51,18 @@ def grouped_nms(
 def _combined_nms(boxes, scores, iou_threshold, max_outputs, score_threshold) -> Kept:
     import tensorflow as tf
 
-    if score_threshold < 0:  # the kernel pads with -1, so logits are replaced by their rank from below
+    if (
+        score_threshold < 0
+    ):  # the kernel pads with -1, so logits are replaced by their rank from below
         flat = tf.reshape(scores, (tf.shape(scores)[0], -1))
         descending = tf.sort(flat, direction="DESCENDING")
         rank = tf.argsort(tf.argsort(flat, direction="DESCENDING", stable=True), stable=True)
         number = tf.shape(flat)[1]
         from_below = tf.cast(number - rank, "float32")  # (B, N * G), the best has N * G
         from_below = tf.where(flat > score_threshold, from_below, 0.0)
-        kept = _combined_nms(boxes, tf.reshape(from_below, tf.shape(scores)), iou_threshold, max_outputs, 0.5)
+        kept = _combined_nms(
+            boxes, tf.reshape(from_below, tf.shape(scores)), iou_threshold, max_outputs, 0.5
+        )
         place = tf.maximum(number - tf.cast(kept.scores, "int32"), 0)
         values = tf.gather(descending, tf.minimum(place, number - 1), batch_dims=1)
         return kept._replace(scores=tf.where(kept.valid, values, 0.0))
@@ -83,8 +87,9 @@ def _fixpoint_nms(
 ) -> Kept:
     """The greedy result without a loop over boxes.
 
-    A candidate stays if no better candidate that stays suppresses it. Starting from "all stay" and applying that
-    rule until nothing changes gives the greedy answer after as many rounds as the longest chain of suppressions.
+    A candidate stays if no better candidate that stays suppresses it. Starting from "all stay" and
+    applying that rule until nothing changes gives the greedy answer after as many rounds as the
+    longest chain of suppressions.
     """
     number, groups = scores.shape[1], scores.shape[2]
     candidates = min(max_candidates, number * groups)
@@ -92,8 +97,12 @@ def _fixpoint_nms(
     group = ops.cast(index % groups, "int32")
     if boxes.shape[2] == 1:
         index = index // groups
-    chosen = ops.take_along_axis(ops.reshape(boxes, (-1, number * boxes.shape[2], 4)), index[..., None], axis=1)
-    suppresses = box_ops.pairwise_iou(chosen, chosen) > iou_threshold  # (B, M, M): row against column
+    chosen = ops.take_along_axis(
+        ops.reshape(boxes, (-1, number * boxes.shape[2], 4)), index[..., None], axis=1
+    )
+    suppresses = (
+        box_ops.pairwise_iou(chosen, chosen) > iou_threshold
+    )  # (B, M, M): row against column
     suppresses = ops.logical_and(suppresses, group[:, :, None] == group[:, None, :])
     rank = ops.arange(candidates)
     suppresses = ops.logical_and(suppresses, rank[:, None] < rank[None, :])

@@ -1,7 +1,7 @@
 """Small masks in box frame to full-size masks of the picture (NumPy).
 
-Both rules are bilinear and separable: rows and columns have a small matrix each, and a pasted mask is
-rows @ mask @ columns^T inside the box. They differ in where the sample points lie.
+Both rules are bilinear and separable: rows and columns have a small matrix each, and a pasted mask
+is rows @ mask @ columns^T inside the box. They differ in where the sample points lie.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ def paste_masks(
         masks: (D, M, M) float32 probabilities, the mask of the whole box.
         boxes: (D, 4), xyxy, in the pixels of the picture; parts outside it are cut off.
         image_size: (height, width) of the picture.
-        rule: "grid_sample": sampled at pixel centres, zero outside the mask (Detectron2). "integer_box": the mask
-            gets a border of one zero, the box grows with it, is cut to whole pixels and resized (torchvision).
+        rule: "grid_sample": sampled at pixel centres, zero outside the mask (Detectron2).
+            "integer_box": the mask gets a border of one zero, the box grows with it, is cut to
+            whole pixels and resized (torchvision).
         threshold: Masks are `>= threshold`; None returns the probabilities.
 
     Returns:
@@ -70,10 +71,16 @@ def _sample_at_centres(start: float, end: float, size: int, length: int) -> tupl
     return first, _two_taps(low, position - low, size)
 
 
-def _resize_to_integer_box(start: float, end: float, size: int, length: int) -> tuple[int, np.ndarray]:
-    """First pixel and weights (pixels, M): half-pixel bilinear resize of the mask with a border of one zero."""
+def _resize_to_integer_box(
+    start: float, end: float, size: int, length: int
+) -> tuple[int, np.ndarray]:
+    """First pixel and weights (pixels, M): half-pixel bilinear resize of the mask with a border of
+    one zero."""
     padded = size + 2
-    centre, half = np.float32((start + end) * 0.5), np.float32((end - start) * 0.5 * (padded / size))
+    centre, half = (
+        np.float32((start + end) * 0.5),
+        np.float32((end - start) * 0.5 * (padded / size)),
+    )
     begin, finish = int(centre - half), int(centre + half)  # towards zero
     pixels = max(finish - begin + 1, 1)
     first = min(max(begin, 0), length)
@@ -91,7 +98,8 @@ def _resize_to_integer_box(start: float, end: float, size: int, length: int) -> 
 
 
 def _two_taps(low: np.ndarray, fraction: np.ndarray, size: int) -> np.ndarray:
-    """Weights (pixels, M) with 1 - fraction at `low` and fraction at `low` + 1, where those exist."""
+    """Weights (pixels, M) with 1 - fraction at `low` and fraction at `low` + 1, where those
+    exist."""
     index = np.arange(size)
     at_low = (index == low[:, None]) * (1 - fraction)[:, None]
     at_high = (index == low[:, None] + 1) * fraction[:, None]

@@ -24,8 +24,8 @@ def to_original_frame(
     """Scale, clip, drop empty and low-scoring boxes, paste masks.
 
     Args:
-        outputs: One picture of what the model returns: "boxes" (D, 4), "scores", "classes", "valid" (D,), and
-            "masks" (D, M, M) where it has them.
+        outputs: One picture of what the model returns: "boxes" (D, 4), "scores", "classes", "valid"
+            (D,), and "masks" (D, M, M) where it has them.
         network_size: (height, width) of the resized picture, without padding.
         original_size: (height, width) of the picture.
         mask_config: Rule and threshold of pasting; needed where there are masks.
@@ -42,7 +42,11 @@ def to_original_frame(
     masks = None
     if "masks" in outputs:
         masks = paste_masks(
-            outputs["masks"][keep], boxes[keep], (height, width), mask_config.paste, mask_config.threshold
+            outputs["masks"][keep],
+            boxes[keep],
+            (height, width),
+            mask_config.paste,
+            mask_config.threshold,
         )
     return {
         "boxes": boxes[keep],

@@ -13,7 +13,8 @@ from kmrcnn.structures.typing import Tensor
 class PackedRoIs(NamedTuple):
     """The used slots of a padded set (B, R), in order.
 
-    N is the number of valid boxes where the backend allows sizes that depend on values (TensorFlow), else B * R.
+    N is the number of valid boxes where the backend allows sizes that depend on values
+    (TensorFlow), else B * R.
     """
 
     boxes: Tensor  # (N, 4) float32, xyxy, network frame

@@ -14,8 +14,9 @@ class RoIHeads(keras.layers.Layer):
 
     Args:
         box: The `BoxBranch`.
-        branches: Instance branches by name, e.g. {"mask": MaskBranch(...)}. In inference a branch is called on the
-            detections and its `decode` adds outputs; in training its `compute_losses` sees the sampled RoIs.
+        branches: Instance branches by name, e.g. {"mask": MaskBranch(...)}. In inference a branch
+            is called on the detections and its `decode` adds outputs; in training its
+            `compute_losses` sees the sampled RoIs.
         seed: Seeds the sampling of RoIs in training.
 
     Call arguments:
@@ -24,7 +25,8 @@ class RoIHeads(keras.layers.Layer):
         image_sizes: (B, 2) int32.
 
     Returns:
-        {"boxes": (B, D, 4), "scores": (B, D), "classes": (B, D), "valid": (B, D), "masks": (B, D, M, M), ...}.
+        {"boxes": (B, D, 4), "scores": (B, D), "classes": (B, D), "valid": (B, D), "masks": (B, D,
+        M, M), ...}.
     """
 
     def __init__(
@@ -49,7 +51,9 @@ class RoIHeads(keras.layers.Layer):
         detections = self.box.decode(outputs, proposals, image_sizes)
         found = {}
         for branch in self.branches.values():
-            outputs = branch(features, detections["boxes"], detections["classes"], detections["valid"])
+            outputs = branch(
+                features, detections["boxes"], detections["classes"], detections["valid"]
+            )
             found |= branch.decode(outputs, detections)
         return detections | found
 

@@ -20,7 +20,8 @@ class AnchorGenerator:
     def __init__(self, config: AnchorConfig, strides: tuple[int, ...]):
         if len(config.sizes) != len(strides):
             raise ValueError(
-                f"`anchors.sizes` must have one entry per level ({len(strides)}). Received: {config.sizes}"
+                f"`anchors.sizes` must have one entry per level ({len(strides)}). "
+                f"Received: {config.sizes}"
             )
         self.config = config
         self.strides = tuple(strides)

@@ -33,8 +33,9 @@ class RegionProposalNetwork(keras.layers.Layer):
         training: Picks the numbers of boxes kept, nothing else.
 
     Returns:
-        Proposals in the network frame, best first, R = `post_nms_top_n`: {"boxes": (B, R, 4), "scores": (B, R)
-        objectness logits (or their sigmoid), "levels": (B, R) index of the anchor's level, "valid": (B, R) bool}.
+        Proposals in the network frame, best first, R = `post_nms_top_n`: {"boxes": (B, R, 4),
+        "scores": (B, R) objectness logits (or their sigmoid), "levels": (B, R) index of the
+        anchor's level, "valid": (B, R) bool}.
     """
 
     def __init__(
@@ -61,7 +62,9 @@ class RegionProposalNetwork(keras.layers.Layer):
         self.objectness = ConvNormAct(number, name="objectness", **predictor)
         self.deltas = ConvNormAct(number * 4, name="deltas", **predictor)
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self.supports_jit = keras.backend.backend() != "tensorflow"  # combined NMS has no XLA kernel
+        self.supports_jit = (
+            keras.backend.backend() != "tensorflow"
+        )  # combined NMS has no XLA kernel
 
     def build(self, features_shape, images_shape=None, image_sizes_shape=None):
         channels = self.in_channels
@@ -106,16 +109,27 @@ class RegionProposalNetwork(keras.layers.Layer):
             decoded = box_coder.decode(chosen, references, config.box_coder_weights)
             boxes.append(_pad_to(decoded, per_level, 0.0))
             scores.append(_pad_to(best, per_level, NEVER))
-        boxes = box_ops.clip(ops.stop_gradient(ops.stack(boxes, axis=2)), image_sizes)  # (B, k, L, 4)
+        boxes = box_ops.clip(
+            ops.stop_gradient(ops.stack(boxes, axis=2)), image_sizes
+        )  # (B, k, L, 4)
         scores = ops.stop_gradient(ops.stack(scores, axis=2))  # (B, k, L)
         used = ops.logical_and(scores > NEVER / 2, box_ops.sides_at_least(boxes, config.min_size))
         used = ops.logical_and(used, box_ops.area(boxes) > 0)
         if config.rank_by == "sigmoid":
             scores = ops.sigmoid(scores)
         kept = grouped_nms(
-            boxes, ops.where(used, scores, NEVER), config.nms_threshold, in_total, max_candidates=10**5
+            boxes,
+            ops.where(used, scores, NEVER),
+            config.nms_threshold,
+            in_total,
+            max_candidates=10**5,
         )
-        return {"boxes": kept.boxes, "scores": kept.scores, "levels": kept.groups, "valid": kept.valid}
+        return {
+            "boxes": kept.boxes,
+            "scores": kept.scores,
+            "levels": kept.groups,
+            "valid": kept.valid,
+        }
 
     def compute_losses(self, logits, deltas, anchors, targets, draw=None) -> dict[str, Tensor]:
         """Match anchors to ground truth, draw a sample, score it.
@@ -145,7 +159,9 @@ class RegionProposalNetwork(keras.layers.Layer):
             self.seed_generator,
         )
         gt_boxes = ops.take_along_axis(targets["boxes"], matches.index[..., None], axis=1)
-        gt_boxes = ops.where(matches.foreground[..., None], gt_boxes, anchors)  # no log(0) in unused rows
+        gt_boxes = ops.where(
+            matches.foreground[..., None], gt_boxes, anchors
+        )  # no log(0) in unused rows
         goals = ops.stop_gradient(box_coder.encode(gt_boxes, anchors, config.box_coder_weights))
         return rpn_losses(
             logits,
@@ -154,7 +170,9 @@ class RegionProposalNetwork(keras.layers.Layer):
             sampled.foreground,
             sampled.background,
             beta=config.smooth_l1_beta,
-            samples_per_image=config.samples_per_image if config.loss_divisor == "samples_per_image" else None,
+            samples_per_image=config.samples_per_image
+            if config.loss_divisor == "samples_per_image"
+            else None,
         )
 
 

@@ -24,15 +24,18 @@ def mask_targets(
         batch_indices: (P,) int32.
         gt_index: (P,) int32 in 0..N-1.
         size: M.
-        kind: "soft": plain RoIAlign, as torchvision; "binary": aligned RoIAlign thresholded at 0.5, as Detectron2 does
-            for bitmaps.
+        kind: "soft": plain RoIAlign, as torchvision; "binary": aligned RoIAlign thresholded at 0.5,
+            as Detectron2 does for bitmaps.
 
     Returns:
         (P, M, M) float32 in [0, 1].
     """
     _, number, height, width = masks.shape
     number = number or ops.shape(masks)[1]
-    maps = ops.cast(ops.reshape(masks, (-1, height or ops.shape(masks)[2], width or ops.shape(masks)[3], 1)), "float32")
+    maps = ops.cast(
+        ops.reshape(masks, (-1, height or ops.shape(masks)[2], width or ops.shape(masks)[3], 1)),
+        "float32",
+    )
     pooled = roi_align(
         [maps],
         boxes,

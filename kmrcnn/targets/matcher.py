@@ -1,4 +1,5 @@
-"""Which ground-truth box does each anchor or proposal belong to (Ren et al. 2015, section 3.1.2)."""
+"""Which ground-truth box does each anchor or proposal belong to (Ren et al. 2015, section
+3.1.2)."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from kmrcnn.structures.typing import Tensor
 
 
 class Matches(NamedTuple):
-    """The best ground truth of each candidate; a candidate that is neither foreground nor background is ignored."""
+    """The best ground truth of each candidate; a candidate that is neither foreground nor
+    background is ignored."""
 
     index: Tensor  # (B, A) int32 in 0..N-1
     foreground: Tensor  # (B, A) bool
@@ -31,8 +33,9 @@ def match(
         valid: (B, N) bool, which slots hold a box. Without any, every candidate is background.
         foreground_iou: At least this: foreground.
         background_iou: Below this: background.
-        force_best: Every ground truth also makes the candidates that overlap it most foreground, ties included. Such
-            a candidate keeps the ground truth that *it* overlaps most, as in torchvision and Detectron2.
+        force_best: Every ground truth also makes the candidates that overlap it most foreground,
+            ties included. Such a candidate keeps the ground truth that *it* overlaps most, as in
+            torchvision and Detectron2.
     """
     iou = ops.where(valid[..., None], iou, -1.0)
     best = ops.max(iou, axis=1)  # (B, A)

@@ -13,7 +13,8 @@ from kmrcnn.targets.sampler import sample
 
 
 class Samples(NamedTuple):
-    """The RoIs of a training step, the only thing target makers see. S is the configured number per image."""
+    """The RoIs of a training step, the only thing target makers see. S is the configured number per
+    image."""
 
     boxes: Tensor  # (B, S, 4) float32, xyxy, network frame
     classes: Tensor  # (B, S) int32; num_classes for background
@@ -31,7 +32,8 @@ def sample_rois(
     foreground_iou: float,
     seed_generator=None,
 ) -> Samples:
-    """Append the ground truth to the proposals, match, and draw `number` RoIs per image, foreground first.
+    """Append the ground truth to the proposals, match, and draw `number` RoIs per image, foreground
+    first.
 
     Args:
         proposals: {"boxes": (B, R, 4), "valid": (B, R)}.
@@ -67,4 +69,6 @@ def sample_rois(
         foreground,
         priority > 0.5,
     )
-    return Samples(*(ops.stop_gradient(value) if i == 0 else value for i, value in enumerate(samples)))
+    return Samples(
+        *(ops.stop_gradient(value) if i == 0 else value for i, value in enumerate(samples))
+    )

@@ -24,7 +24,8 @@ def sample(
     positive_fraction: float,
     seed_generator: keras.random.SeedGenerator | int | None = None,
 ) -> Sampled:
-    """Draw up to `number` candidates per image: at most `positive_fraction` of them foreground, the rest background.
+    """Draw up to `number` candidates per image: at most `positive_fraction` of them foreground, the
+    rest background.
 
     Args:
         foreground: (B, A) bool.
@@ -39,8 +40,11 @@ def sample(
 
 
 def _draw(mask: Tensor, most: int, allowed: Tensor | None, seed_generator) -> Tensor:
-    """A random subset (B, A) of `mask` with at most `most`, and at most `allowed` (B, 1), members per row."""
-    keys = ops.where(mask, keras.random.uniform(ops.shape(mask), minval=0.1, seed=seed_generator), 0.0)
+    """A random subset (B, A) of `mask` with at most `most`, and at most `allowed` (B, 1), members
+    per row."""
+    keys = ops.where(
+        mask, keras.random.uniform(ops.shape(mask), minval=0.1, seed=seed_generator), 0.0
+    )
     width = ops.shape(mask)[1]
     most = min(most, width) if isinstance(width, int) else ops.minimum(most, width)
     values, index = ops.top_k(keys, most)
@@ -49,5 +53,7 @@ def _draw(mask: Tensor, most: int, allowed: Tensor | None, seed_generator) -> Te
         keep = ops.logical_and(keep, ops.arange(most, dtype="int32") < allowed)
     rows = ops.arange(ops.shape(mask)[0], dtype="int32")[:, None] * width
     flat = ops.reshape(rows + ops.cast(index, "int32"), (-1, 1))
-    drawn = ops.scatter(flat, ops.reshape(ops.cast(keep, "int32"), (-1,)), (ops.shape(mask)[0] * width,))
+    drawn = ops.scatter(
+        flat, ops.reshape(ops.cast(keep, "int32"), (-1,)), (ops.shape(mask)[0] * width,)
+    )
     return ops.reshape(drawn, ops.shape(mask)) > 0

@@ -16,7 +16,11 @@ PRESET = "mask_rcnn_r18_coins"
 
 
 def train(
-    steps: int, batch_size: int = 8, seed: int = 0, image_side: int = 256, callbacks: list | None = None
+    steps: int,
+    batch_size: int = 8,
+    seed: int = 0,
+    image_side: int = 256,
+    callbacks: list | None = None,
 ) -> keras.Model:
     """Train the bundled preset on generated scenes.
 

@@ -107,18 +107,27 @@ def load_weights(
         tensors = read_tensors(path)
         source = find_source(tensors, format)
     try:
-        return _assign(model, tensors, source, class_names, str(path))
+        return load_tensors(model, tensors, source, class_names, str(path))
     except ValueError as error:
         raise ValueError(f"{str(path)!r} was not loaded. {error}") from error
 
 
-def _assign(
+def load_tensors(
     model: Any,
     tensors: Mapping[str, np.ndarray],
     source: Source,
-    class_names: tuple[str, ...] | None,
-    path: str,
+    class_names: Sequence[str] | None = None,
+    path: str = "given tensors",
 ) -> Report:
+    """Puts the tensors of a file into a model; see `load_weights`.
+
+    Args:
+        model: From `build_model`.
+        tensors: The file's keys and arrays, in the source's layouts.
+        source: Whose names they are.
+        class_names: Names of the file's classes, in order, if known.
+        path: What the report calls them.
+    """
     config: ModelConfig = model.config
     variables = canonical_weights(model)
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}

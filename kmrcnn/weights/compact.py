@@ -25,7 +25,9 @@ def save_compact(model: Any, path: str | Path) -> Path:
     half = {name: array.astype(np.float16) for name, array in arrays.items()}
     for name, array in half.items():
         if not np.isfinite(array).all():
-            raise ValueError(f"{name} does not fit float16. Received: max={np.abs(arrays[name]).max():g}")
+            raise ValueError(
+                f"{name} does not fit float16. Received: max={np.abs(arrays[name]).max():g}"
+            )
     path = Path(path)
     with written_aside(path) as aside:
         with open(aside, "wb") as file:

@@ -66,12 +66,3 @@ DETECTRON2 = Source(
     ),
 )
 
-
-def published_md5(url: str) -> str | None:
-    """Leading digits of a model zoo file's MD5, which the zoo puts into the file's name.
-
-    MODEL_ZOO.md: "any model on this page contains its md5 prefix in its file name". The zoo
-    publishes neither the whole MD5 nor a SHA-256.
-    """
-    match = re.search(r"/model_final_([0-9a-f]{6})\.pkl$", url)
-    return match[1] if match else None

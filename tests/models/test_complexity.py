@@ -17,6 +17,7 @@ def _published(preset):
     return build_model(load_preset(preset).model)
 
 
+@functools.cache
 def _small(**changes):
     settings = {
         "num_classes": 3,
@@ -84,8 +85,9 @@ def test_published_parameter_counts(preset, count, unused):
     assert sum(parameters.values()) + (background if unused else 0) == count
 
 
-# By torch.utils.flop_counter (torch 2.x, halved: it counts multiplications and additions) on torchvision's modules
-# for 320 x 256 pixels, 10 RoIs and 3 mask RoIs, less the unused background and the masks of the other classes.
+# By torch.utils.flop_counter (torch 2.13, halved: it counts multiplications and additions) on
+# torchvision's modules for 320 x 256 pixels, 10 RoIs and 3 mask RoIs; less the unused background and
+# the masks of other classes.
 @pytest.mark.parametrize(
     "preset,features,rpn,box",
     [

@@ -1,6 +1,8 @@
-"""Whole models against torchvision and Detectron2, stage by stage, from the same weights (reference cases).
+"""Whole models against torchvision and Detectron2, stage by stage, from the same weights (reference
+cases).
 
-A stage is fed with what the reference fed it where the case holds that, so that a break shows where it is.
+A stage is fed with what the reference fed it where the case holds that, so that a break shows where
+it is.
 """
 
 from __future__ import annotations
@@ -12,12 +14,19 @@ import pytest
 from kmrcnn.data.preprocess import pad_to_canvas, to_network
 from kmrcnn.models.build import build_model
 from kmrcnn.postprocess.to_original import to_original_frame
-from kmrcnn.weights.assign import _assign
+from kmrcnn.weights.assign import load_tensors
 from kmrcnn.weights.sources import SOURCES
 from tests.conftest import CASES
 from tests.reference_cases import Case
 
-PENDING = ("keypoint", "cascade", "dconv", "c4", "panoptic", "pointrend")  # other parts of the model family
+PENDING = (
+    "keypoint",
+    "cascade",
+    "dconv",
+    "c4",
+    "panoptic",
+    "pointrend",
+)  # other parts of the model family
 
 
 def _case_names() -> list[str]:
@@ -40,7 +49,7 @@ def _run(name: str) -> tuple[Case, keras.Model, dict, list[tuple[int, int]]]:
     keras.backend.clear_session()
     case = Case(CASES, name)
     model = build_model(case.config)
-    report = _assign(model, case.tensors, SOURCES[case.source], None, case.name)
+    report = load_tensors(model, case.tensors, SOURCES[case.source])
     assert not report.reinitialised and not report.adapted
     images = case.images
     if case.source == "torchvision":
@@ -180,7 +189,11 @@ def test_detections_and_masks(run):
     case, model, inputs, sizes = run
     for image in range(len(case.images)):
         got = _final(case, model, inputs, sizes, image)
-        boxes, scores, labels = case.output(image, "boxes"), case.output(image, "scores"), _labels(case, image)
+        boxes, scores, labels = (
+            case.output(image, "boxes"),
+            case.output(image, "scores"),
+            _labels(case, image),
+        )
         assert len(got["boxes"]) == len(boxes)
         order = _match(got, boxes, labels)
         assert sorted(order) == list(range(len(boxes)))
@@ -230,7 +243,9 @@ def test_soft_masks(run):
     from kmrcnn.postprocess.paste_masks import paste_masks
 
     want = case.output(0, "masks")[:, 0]
-    order = _match(outputs | {"boxes": outputs["boxes"]}, case.stage("mid/det/0/")["boxes"], _labels(case, 0))
+    order = _match(
+        outputs | {"boxes": outputs["boxes"]}, case.stage("mid/det/0/")["boxes"], _labels(case, 0)
+    )
     boxes = case.output(0, "boxes")
     soft = paste_masks(outputs["masks"][order], boxes, want.shape[1:], "integer_box", None)
     np.testing.assert_allclose(soft, want, atol=1e-4)

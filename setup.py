@@ -1,5 +1,6 @@
 """Packaging: the top-level folders become sub-packages of kmrcnn (`kmrcnn.configs`,
-`kmrcnn.custom_ops`)."""
+`kmrcnn.custom_ops`).
+"""
 
 import re
 from pathlib import Path

@@ -111,7 +111,8 @@ class Predictor:
 
     def _batches(self, images: list[np.ndarray]) -> Iterable[list[int]]:
         """Indices of pictures with the same canvas: the canvas is part of what a network
-        computes."""
+        computes.
+        """
         multiple = self.config.input.pad_multiple
         groups: dict[tuple[int, int], list[int]] = {}
         for i, image in enumerate(images):

@@ -1,5 +1,6 @@
 """ResNet (He et al. 2015) and ResNeXt (Xie et al. 2016) as detectors use them: C2..C5, no
-classifier."""
+classifier.
+"""
 
 from __future__ import annotations
 

@@ -257,7 +257,8 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dict, lists for tuples; `config.loader.from_dict(ModelConfig, d)` is the
-        inverse."""
+        inverse.
+        """
         return _plain(self)
 
 

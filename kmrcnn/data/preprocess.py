@@ -78,7 +78,8 @@ def canvas_size(size: tuple[int, int], multiple: int) -> tuple[int, int]:
 
 def _resize_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Half-pixel bilinear, no antialiasing; sample points in float32 as torch computes them
-    (OpenCV's differ by 1e-5)."""
+    (OpenCV's differ by 1e-5).
+    """
     for axis, length in enumerate(size):
         available = image.shape[axis]
         if available == length:

@@ -106,7 +106,8 @@ class BoxBranch(keras.layers.Layer):
 
     def score_boxes(self, outputs, proposals, image_sizes) -> tuple[Tensor, Tensor]:
         """Refined boxes (B, R, K or 1, 4), clipped, and class scores (B, R, K), before any
-        threshold."""
+        threshold.
+        """
         references = proposals["boxes"][:, :, None, :]
         boxes = box_coder.decode(outputs["box_deltas"], references, self.config.box_coder_weights)
         scores = ops.softmax(outputs["class_logits"], axis=-1)[..., :-1]
@@ -115,7 +116,8 @@ class BoxBranch(keras.layers.Layer):
 
     def decode(self, outputs, proposals, image_sizes) -> dict[str, Tensor]:
         """Detections: {"boxes": (B, D, 4) network frame, "scores", "classes", "valid"}, best
-        first."""
+        first.
+        """
         boxes, scores = self.score_boxes(outputs, proposals, image_sizes)
         big_enough = box_ops.sides_at_least(boxes, self.config.min_size)  # (B, R, K or 1)
         kept = grouped_nms(

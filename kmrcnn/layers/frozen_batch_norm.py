@@ -1,5 +1,6 @@
 """Batch normalisation with fixed statistics and fixed affine terms, as detectors use it in the
-backbone."""
+backbone.
+"""
 
 import keras
 from keras import ops

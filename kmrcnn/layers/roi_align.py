@@ -182,7 +182,8 @@ def _pool_adaptive(table, grid, rois, size) -> Tensor:
 
 def _sample(table, grid, rois, counts_y, counts_x, sample_y, sample_x, size) -> Tensor:
     """(N, P, P, C): one bilinear sample of every bin, number (sample_y, sample_x) of counts_y x
-    counts_x."""
+    counts_x.
+    """
     rows = _taps(rois.top, rois.bin_height, counts_y, sample_y, grid.height, size)
     columns = _taps(rois.left, rois.bin_width, counts_x, sample_x, grid.width, size)
     value = 0.0
@@ -197,7 +198,8 @@ def _sample(table, grid, rois, counts_y, counts_x, sample_y, sample_x, size) -> 
 
 def _taps(start, bin_size, counts, sample, length, size):
     """The two neighbours of a sample point along one axis: ((index, weight), (index, weight)), (N,
-    P) each."""
+    P) each.
+    """
     bins = ops.arange(size, dtype="float32")
     offset = (ops.cast(sample, "float32") + 0.5) / ops.maximum(counts, 1.0)
     point = start[:, None] + (bins[None, :] + offset[:, None]) * bin_size[:, None]

@@ -7,13 +7,15 @@ from kmrcnn.structures.typing import Tensor
 
 def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Of logits against targets in [0, 1], in the form that cannot overflow; same shape as the
-    inputs."""
+    inputs.
+    """
     return ops.maximum(logits, 0.0) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits)))
 
 
 def smooth_l1(predictions: Tensor, targets: Tensor, beta: float) -> Tensor:
     """0.5 x^2 / beta below beta, |x| - beta / 2 above (Girshick 2015, equation 3); beta 0 is plain
-    L1."""
+    L1.
+    """
     difference = ops.abs(predictions - targets)
     if beta <= 0:
         return difference

@@ -67,7 +67,8 @@ class GeneralizedRCNN(keras.Model):
 
     def compute_losses(self, inputs: dict, training: bool | None = None) -> dict[str, Tensor]:
         """All losses by name, scalars: `loss_rpn_cls`, `loss_rpn_box`, `loss_cls`, `loss_box`,
-        `loss_mask`."""
+        `loss_mask`.
+        """
         images, image_sizes, targets = inputs["images"], inputs["image_sizes"], inputs["targets"]
         features = self.normalize(images, image_sizes)
         features = self.neck(self.backbone(features, training=training), training=training)
@@ -79,7 +80,8 @@ class GeneralizedRCNN(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The sum of the losses; each is tracked under its name for the logs of `fit` and
-        `evaluate`."""
+        `evaluate`.
+        """
         if self.loss_trackers is None:
             self.loss_trackers = {name: keras.metrics.Mean(name=name) for name in y_pred}
         for name, value in y_pred.items():

@@ -65,7 +65,8 @@ class FPN(keras.layers.Layer):
 
 def upsample_nearest(x: Tensor, like: Tensor) -> Tensor:
     """Nearest-neighbour resize of x (B, h, w, C) to the height and width of `like`: index floor(i *
-    h / H)."""
+    h / H).
+    """
     for axis in (1, 2):
         small, large = ops.shape(x)[axis], ops.shape(like)[axis]
         x = ops.take(x, ops.arange(large, dtype="int32") * small // large, axis=axis)

@@ -32,7 +32,8 @@ class Stages:
         self, scale: np.ndarray, score_threshold: float, detections: Detections
     ) -> Explanation:
         """Scale (4,) takes boxes to the original frame; the predictor's own threshold marks
-        "score"."""
+        "score".
+        """
         candidates = self.candidates
         low = (candidates["status"] == "kept") & (candidates["scores"] < score_threshold)
         return Explanation(
@@ -121,7 +122,8 @@ def _candidates(boxes: np.ndarray, scores: np.ndarray, config) -> tuple[dict[str
 
 def _greedy_nms(boxes: np.ndarray, classes: np.ndarray, threshold: float) -> np.ndarray:
     """For boxes (N, 4), best first: index of the kept box of the same class that removes each one,
-    or -1."""
+    or -1.
+    """
     suppressed_by = np.full(len(boxes), -1, np.int32)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     for i in range(len(boxes)):

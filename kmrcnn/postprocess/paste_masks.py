@@ -75,7 +75,8 @@ def _resize_to_integer_box(
     start: float, end: float, size: int, length: int
 ) -> tuple[int, np.ndarray]:
     """First pixel and weights (pixels, M): half-pixel bilinear resize of the mask with a border of
-    one zero."""
+    one zero.
+    """
     padded = size + 2
     centre, half = (
         np.float32((start + end) * 0.5),
@@ -99,7 +100,8 @@ def _resize_to_integer_box(
 
 def _two_taps(low: np.ndarray, fraction: np.ndarray, size: int) -> np.ndarray:
     """Weights (pixels, M) with 1 - fraction at `low` and fraction at `low` + 1, where those
-    exist."""
+    exist.
+    """
     index = np.arange(size)
     at_low = (index == low[:, None]) * (1 - fraction)[:, None]
     at_high = (index == low[:, None] + 1) * fraction[:, None]

@@ -62,7 +62,8 @@ class RoIPooler(keras.layers.Layer):
 
     def assign_levels(self, boxes: Tensor) -> Tensor:
         """Pyramid level (N,) int32 of boxes (N, 4): k = floor(k0 + log2(sqrt(area) / 224)),
-        clamped."""
+        clamped.
+        """
         rule = self.config
         ratio = ops.sqrt(box_ops.area(boxes)) / rule.canonical_size
         if rule.level_epsilon_on == "ratio":

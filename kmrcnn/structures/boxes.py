@@ -16,7 +16,8 @@ def area(boxes: Tensor) -> Tensor:
 
 def pairwise_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
     """Intersection over union (..., N, M) of boxes (..., N, 4) and (..., M, 4); 0 for empty
-    boxes."""
+    boxes.
+    """
     a, b = ops.expand_dims(boxes_a, -2), ops.expand_dims(boxes_b, -3)
     corner_min = ops.maximum(a[..., :2], b[..., :2])
     corner_max = ops.minimum(a[..., 2:], b[..., 2:])

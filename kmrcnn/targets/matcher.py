@@ -1,5 +1,6 @@
 """Which ground-truth box does each anchor or proposal belong to (Ren et al. 2015, section
-3.1.2)."""
+3.1.2).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from kmrcnn.structures.typing import Tensor
 
 class Matches(NamedTuple):
     """The best ground truth of each candidate; a candidate that is neither foreground nor
-    background is ignored."""
+    background is ignored.
+    """
 
     index: Tensor  # (B, A) int32 in 0..N-1
     foreground: Tensor  # (B, A) bool

@@ -14,7 +14,8 @@ from kmrcnn.targets.sampler import sample
 
 class Samples(NamedTuple):
     """The RoIs of a training step, the only thing target makers see. S is the configured number per
-    image."""
+    image.
+    """
 
     boxes: Tensor  # (B, S, 4) float32, xyxy, network frame
     classes: Tensor  # (B, S) int32; num_classes for background

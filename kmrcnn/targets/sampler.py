@@ -41,7 +41,8 @@ def sample(
 
 def _draw(mask: Tensor, most: int, allowed: Tensor | None, seed_generator) -> Tensor:
     """A random subset (B, A) of `mask` with at most `most`, and at most `allowed` (B, 1), members
-    per row."""
+    per row.
+    """
     keys = ops.where(
         mask, keras.random.uniform(ops.shape(mask), minval=0.1, seed=seed_generator), 0.0
     )

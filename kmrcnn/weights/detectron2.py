@@ -7,8 +7,6 @@ only scale and shift; they are then those of the identity, as Detectron2 reads t
 
 from __future__ import annotations
 
-import re
-
 from kmrcnn.weights.layouts import conv, dense, dense_after_flatten, dense_predictor
 from kmrcnn.weights.name_map import Rule, Source
 
@@ -65,4 +63,3 @@ DETECTRON2 = Source(
         r".*\.num_batches_tracked",
     ),
 )
-

@@ -53,6 +53,7 @@ setup(
             "supervision>=0.25",
             "pydot>=3.0",
             "jax>=0.5",
+            "setuptools>=70",
         ],
     },
     entry_points={"console_scripts": ["kmrcnn = kmrcnn.cli.__main__:main"]},

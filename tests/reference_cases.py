@@ -121,9 +121,8 @@ class Case:
         return found
 
     def output(self, image: int, field: str) -> np.ndarray:
-        return self.arrays[
-            f"out/{image}/{field if self.source == 'torchvision' else 'pred_' * (field != 'scores') + field}"
-        ]
+        prefixed = self.source == "detectron2" and field != "scores"
+        return self.arrays[f"out/{image}/{'pred_' if prefixed else ''}{field}"]
 
 
 def _preset(name: str, score_threshold: float, **overrides) -> ModelConfig:

@@ -46,6 +46,9 @@ def _convert(args: argparse.Namespace) -> str:
 
     preset = load_preset(args.model)
     zoo.require_weights(args.src, preset)
+    from kmrcnn.cli.quiet import import_quietly
+
+    import_quietly()
     from kmrcnn.models.build import build_model
 
     model = build_model(zoo.preset_config(preset, args.num_classes, args.class_names))

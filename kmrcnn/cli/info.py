@@ -56,6 +56,9 @@ def run(args: argparse.Namespace) -> int:
     size = args.image_size or network_size(PICTURE_SIZE, config.input)
     size = canvas_size(size, config.input.pad_multiple)
     print(dump(dataclasses.replace(preset, model=config)))
+    from kmrcnn.cli.quiet import import_quietly
+
+    import_quietly()
     from kmrcnn.models.build import build_model
     from kmrcnn.models.complexity import list_layers
 

@@ -110,11 +110,13 @@ def run(args: argparse.Namespace) -> int:
 
     from kmrcnn.cli.outputs import OutputFolder
     from kmrcnn.cli.prediction_run import PredictionRun
+    from kmrcnn.cli.quiet import import_quietly
     from kmrcnn.models.zoo import load_model
     from kmrcnn.predictor import Predictor
     from kmrcnn.structures.detections import class_numbers
 
     print(f"Loading {preset}" + (f", weights {weights}" if weights else ""), file=sys.stderr)
+    import_quietly()
     model = load_model(preset, weights=weights)
     if "masks" in args.save and model.config.mask is None:
         raise ValueError(f"--save masks: {preset} has no masks, only boxes.")

@@ -86,8 +86,8 @@ def test_published_parameter_counts(preset, count, unused):
 
 
 # By torch.utils.flop_counter (torch 2.13, halved: it counts multiplications and additions) on
-# torchvision's modules for 320 x 256 pixels, 10 RoIs and 3 mask RoIs; less the unused background and
-# the masks of other classes.
+# torchvision's modules for 320 x 256 pixels, 10 RoIs and 3 mask RoIs; less the unused background
+# and the masks of other classes.
 @pytest.mark.parametrize(
     "preset,features,rpn,box",
     [

@@ -1,0 +1,132 @@
+"""How long a prediction takes, by stage, how much memory it needs, and how torchvision compares.
+
+    python benchmarks/predict.py --peer PATH/TO/PYTHON/WITH/TORCHVISION --json result.json
+
+The photograph (skimage's `coffee`) is given to the network at the size asked for. The weights are
+random, calibrated so that there are 1000 proposals and 100 detections. Repetitions in which other
+processes used the cores are not counted; "clean" says how many were.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import measure
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+PACKAGES = ("tensorflow", "keras", "numpy")
+ROW = "{:34}{min:9.3f}{median:9.3f}{cpu:9.3f}{clean:7}/{tried}"
+HEADER = f"{'':34}{'min s':>9}{'median s':>9}{'CPU s':>9}{'clean':>9}"
+
+
+def main():
+    args = _parse()
+    with tempfile.TemporaryDirectory() as folder:
+        _prepare(Path(folder), args)
+        ours = [sys.executable, "network.py"]
+        common = [folder, str(args.threads)]
+        result = {"settings": vars(args) | {"json": None}, "machine": _machine()}
+        result["calibrated"] = {"kmrcnn": _answer([*ours, "calibrate", *common])}
+        workers = {"kmrcnn": [*ours, "total", *common]}
+        if args.peer:
+            peer = [args.peer, "peer_torchvision.py"]
+            common_peer = [*common, args.preset, str(args.detections)]
+            numbers = _answer([*peer, "calibrate", *common_peer])
+            result["calibrated"]["torchvision"] = numbers
+            workers["torchvision"] = [*peer, "total", *common_peer]
+            workers["torchvision, channels_last"] = [*peer, "channels_last", *common_peer]
+        result["total"] = _interleave(workers, args.repeats)
+        result["stages"] = _answer([*ours, "stages", *common, str(args.repeats)])
+    _print(result)
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1))
+
+
+def _parse():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--preset", default="maskrcnn_resnet50_fpn")
+    parser.add_argument("--size", default="800x1066", metavar="HxW")
+    parser.add_argument("--detections", default=100, type=int)
+    parser.add_argument("--threads", default=2, type=int)
+    parser.add_argument("--repeats", default=7, type=int)
+    parser.add_argument("--peer", metavar="PYTHON", help="an interpreter that has torchvision")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    return parser.parse_args()
+
+
+def _prepare(folder, args):
+    """The photograph, and the preset with an input size that leaves it as it is."""
+    from skimage import data, transform
+
+    from kmrcnn.config.loader import dump, load_preset
+
+    size = tuple(map(int, args.size.split("x")))
+    photo = transform.resize(data.coffee(), size, order=1, preserve_range=True)
+    np.save(folder / "photo.npy", np.round(photo).astype(np.uint8))
+    sides = {"short_side": min(size), "long_side": max(size)}
+    sides |= {"max_detections": args.detections}
+    overrides = [f"model.{'box' if 'max' in k else 'input'}.{k}={v}" for k, v in sides.items()]
+    (folder / "model.yaml").write_text(dump(load_preset(args.preset, overrides)))
+
+
+def _start(command, **options):
+    command = [command[0], HERE / command[1], *command[2:]]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
+
+
+def _answer(command):
+    """What a worker prints last."""
+    process = _start(command)
+    out, _ = process.communicate()
+    if process.returncode:
+        sys.exit(f"{command[1]} {command[2]} failed with exit code {process.returncode}")
+    return json.loads(out.splitlines()[-1])
+
+
+def _interleave(commands, repeats):
+    """A repetition of each in turn, so that all see the same machine."""
+    workers = {name: _start(command, stdin=subprocess.PIPE) for name, command in commands.items()}
+    ready = {name: json.loads(worker.stdout.readline()) for name, worker in workers.items()}
+    log = {name: [] for name in workers}
+    while any(measure.wants_more(one, repeats) for one in log.values()):
+        for name, worker in workers.items():
+            print(file=worker.stdin, flush=True)
+            log[name].append(json.loads(worker.stdout.readline()))
+    for worker in workers.values():
+        worker.communicate()
+    return {name: measure.summary(log[name]) | ready[name] for name in workers}
+
+
+def _machine():
+    with open("/proc/cpuinfo") as cpus:
+        models = {line.split(":")[1].strip() for line in cpus if line.startswith("model name")}
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return versions | {"python": sys.version.split()[0], "cpu": ", ".join(models)}
+
+
+def _print(result):
+    for name in ("machine", "calibrated"):
+        print(*(f"{key}: {value}" for key, value in result[name].items()), sep="\n")
+    print(f"\n{HEADER}   peak MB   import s   load s")
+    for name, row in result["total"].items():
+        more = f"{row['peak_rss_mb']:10}{row['import_s']:11.2f}{row['load_s']:9.2f}"
+        print(ROW.format(name, **row) + more)
+    base = result["total"]["kmrcnn"]["median"]
+    for name, row in list(result["total"].items())[1:]:
+        print(f"kmrcnn / {name}: {base / row['median']:.2f}")
+    print(f"\n{HEADER}")
+    for name, row in result["stages"].items():
+        print(ROW.format(name, **row))
+    whole = [row["median"] for name, row in result["stages"].items() if "," not in name]
+    print(f"sum of the medians, without those of fewer detections: {sum(whole):.3f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -133,3 +133,13 @@ class BoxBranch(keras.layers.Layer):
             "classes": kept.groups,
             "valid": kept.valid,
         }
+
+    def decoded_spec(self, batch: int | None) -> dict[str, keras.KerasTensor]:
+        """Shapes and types of what `decode` returns."""
+        number = self.config.max_detections
+        return {
+            "boxes": keras.KerasTensor((batch, number, 4), "float32"),
+            "scores": keras.KerasTensor((batch, number), "float32"),
+            "classes": keras.KerasTensor((batch, number), "int32"),
+            "valid": keras.KerasTensor((batch, number), "bool"),
+        }

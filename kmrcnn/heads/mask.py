@@ -124,3 +124,8 @@ class MaskBranch(keras.layers.Layer):
     def decode(self, logits: Tensor, detections: dict[str, Tensor]) -> dict[str, Tensor]:
         """{"masks": (B, D, M, M) probabilities}; 0 in unused slots."""
         return {"masks": ops.where(detections["valid"][..., None, None], ops.sigmoid(logits), 0.0)}
+
+    def decoded_spec(self, batch: int | None, number: int) -> dict[str, keras.KerasTensor]:
+        """Shapes and types of what `decode` returns for `number` detections."""
+        side = 2 * self.config.pooled_size
+        return {"masks": keras.KerasTensor((batch, number, side, side), "float32")}

@@ -15,6 +15,7 @@ from keras import ops
 from kmrcnn.structures.typing import Tensor
 
 BLOCK = 64  # RoIs pooled together by the adaptive form: they share a loop over sample points
+FAR = 1e8  # cells; coordinates beyond do not matter, and their differences would overflow
 
 
 def roi_align(
@@ -40,7 +41,8 @@ def roi_align(
         aligned: Shift by half a pixel before sampling, so that pixel centres sit at integers.
 
     Returns:
-        (N, P, P, C) in the dtype of the features; coordinates are computed in float32.
+        (N, P, P, C) in the dtype of the features; coordinates are computed in float32. A box with a coordinate that is
+        not finite gives zeros. Features get gradients, boxes none.
     """
     rois = _locate(boxes, levels, strides, output_size, aligned)
     if sampling_ratio > 0 and keras.backend.backend() == "tensorflow":
@@ -74,7 +76,10 @@ class _Grid(NamedTuple):
 
 def _locate(boxes, levels, strides, size, aligned) -> _RoIs:
     scales = ops.convert_to_tensor([1.0 / s for s in strides], "float32")
-    boxes = ops.cast(boxes, "float32") * ops.expand_dims(ops.take(scales, levels), -1)
+    boxes = ops.stop_gradient(ops.cast(boxes, "float32"))
+    boxes = boxes * ops.expand_dims(ops.take(scales, levels), -1)
+    usable = ops.all(ops.isfinite(boxes), axis=-1, keepdims=True)
+    boxes = ops.where(usable, ops.clip(boxes, -FAR, FAR), -FAR)
     if aligned:
         boxes = boxes - 0.5
     left, top = boxes[:, 0], boxes[:, 1]
@@ -148,13 +153,13 @@ def _pool_adaptive(table, grid, rois, size) -> Tensor:
     make all others loop as often. Reverse-mode gradients need a backend whose while loops have them
     (TensorFlow, torch).
     """
-    counts_y, counts_x = ops.ceil(rois.bin_height), ops.ceil(rois.bin_width)
-    # An inverted or absurd box must not loop for ever; no box inside an image reaches this bound.
-    counts_y, counts_x = (ops.clip(c, 0.0, 512.0) for c in (counts_y, counts_x))
-    number = ops.shape(counts_y)[0]
+    number = ops.shape(rois.top)[0]
+    spare = [(0, BLOCK - number % BLOCK)]  # fills the last block, and makes one where there are no RoIs
+    rois = _RoIs(*(ops.pad(v, spare) for v in rois))
+    grid = _Grid(*(ops.pad(v, spare, constant_values=c) for v, c in zip(grid, (0, 1, 1))))
+    counts_y = _count_samples(rois.bin_height, grid.height, size)
+    counts_x = _count_samples(rois.bin_width, grid.width, size)
     order = ops.argsort(counts_y * 1024.0 + counts_x)
-    padding = (-number) % BLOCK
-    order = ops.concatenate([order, ops.zeros((padding,), order.dtype)])
     blocks = ops.reshape(order, (-1, BLOCK))
 
     def pool_block(members):
@@ -177,7 +182,16 @@ def _pool_adaptive(table, grid, rois, size) -> Tensor:
         return total / ops.reshape(divisor, (BLOCK, 1, 1, 1))
 
     pooled = ops.reshape(ops.map(pool_block, blocks), (-1, size, size, table.shape[-1]))
-    return ops.take(pooled, ops.argsort(order[:number]), axis=0)
+    return ops.take(pooled, ops.argsort(order)[:number], axis=0)
+
+
+def _count_samples(bin_size, length, size) -> Tensor:
+    """ceil(bin size), (N,) float32.
+
+    A box four times as long as its map, or longer, is sampled more coarsely: an absurd box must not loop for ever.
+    """
+    most = ops.maximum(ops.ceil(ops.cast(4 * length, "float32") / size), 8.0)
+    return ops.minimum(ops.maximum(ops.ceil(bin_size), 0.0), most)
 
 
 def _sample(table, grid, rois, counts_y, counts_x, sample_y, sample_x, size) -> Tensor:
@@ -201,8 +215,9 @@ def _taps(start, bin_size, counts, sample, length, size):
     P) each.
     """
     bins = ops.arange(size, dtype="float32")
-    offset = (ops.cast(sample, "float32") + 0.5) / ops.maximum(counts, 1.0)
-    point = start[:, None] + (bins[None, :] + offset[:, None]) * bin_size[:, None]
+    # This order of operations is the reference systems': at coordinate 50 another one moves a value by 1e-5.
+    offset = (ops.cast(sample, "float32") + 0.5) * bin_size / ops.maximum(counts, 1.0)
+    point = start[:, None] + bins[None, :] * bin_size[:, None] + offset[:, None]
     limit = ops.cast(length, "float32")[:, None]
     used = ops.logical_and(point >= -1.0, point <= limit)
     used = ops.logical_and(used, (counts > ops.cast(sample, "float32"))[:, None])

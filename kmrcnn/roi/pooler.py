@@ -71,7 +71,8 @@ class RoIPooler(keras.layers.Layer):
         else:
             level = rule.canonical_level + ops.log2(ratio) + rule.level_epsilon
         lowest, highest = (int(math.log2(s)) for s in (self.strides[0], self.strides[-1]))
-        level = ops.minimum(ops.maximum(ops.floor(level), float(lowest)), float(highest))
+        level = ops.where(level > lowest, ops.floor(level), float(lowest))  # lowest for NaN, too
+        level = ops.minimum(level, float(highest))
         return ops.cast(level, "int32")
 
     def compute_output_shape(self, features_shape, boxes_shape, batch_indices_shape):

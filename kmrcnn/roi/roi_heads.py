@@ -57,6 +57,13 @@ class RoIHeads(keras.layers.Layer):
             found |= branch.decode(outputs, detections)
         return detections | found
 
+    def compute_output_spec(self, features, proposals, image_sizes):
+        batch = proposals["boxes"].shape[0]
+        specs = self.box.decoded_spec(batch)
+        for branch in self.branches.values():
+            specs |= branch.decoded_spec(batch, self.box.config.max_detections)
+        return specs
+
     def compute_losses(
         self, features, proposals, targets: dict[str, Tensor], training=None
     ) -> dict[str, Tensor]:

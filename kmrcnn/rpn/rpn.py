@@ -79,6 +79,15 @@ class RegionProposalNetwork(keras.layers.Layer):
         anchors = self.make_anchors(features, images)
         return self.propose(logits, deltas, anchors, image_sizes, training)
 
+    def compute_output_spec(self, features, images, image_sizes, training=False):
+        batch, number = images.shape[0], self.config.post_nms_top_n
+        return {
+            "boxes": keras.KerasTensor((batch, number, 4), "float32"),
+            "scores": keras.KerasTensor((batch, number), "float32"),
+            "levels": keras.KerasTensor((batch, number), "int32"),
+            "valid": keras.KerasTensor((batch, number), "bool"),
+        }
+
     def predict_boxes(self, features: dict) -> tuple[list[Tensor], list[Tensor]]:
         """Per level: objectness logits (B, h * w * A) and deltas (B, h * w * A, 4), float32."""
         logits, deltas = [], []

@@ -1,11 +1,10 @@
 """Repetitions on a machine that others use too: each says how much of the cores they took.
 
-Standard library only; the workers of `predict.py` and `peer_torchvision.py` share it.
+Standard library only; the workers of `predict.py` share it.
 """
 
 import json
 import os
-import resource
 import statistics
 import sys
 import time
@@ -20,30 +19,21 @@ SHORTEST = 0.2  # seconds; faster work is called several times in one repetition
 
 
 def repetition(work, calls=1):
-    """Runs `work` once a quiet moment has come.
+    """Waits for a quiet moment, three seconds at most, and runs `work`.
 
-    Returns {"wall", "cpu": seconds of one call, all threads together, "foreign": share of the cores
-    that other processes used, "peak_rss_mb": of this process so far}.
+    Returns {"wall", "cpu": seconds of one call, "foreign": share of the cores that other processes
+    used, "peak_mb": largest resident size of this process so far}.
     """
-    wait_until_quiet()
-    busy, own, start = _busy_seconds(), _own_seconds(), time.perf_counter()
+    for _ in range(12):
+        clock = _clock()
+        time.sleep(0.25)
+        if _since(clock)[2] < FOREIGN:
+            break
+    clock = _clock()
     for _ in range(calls):
         work()
-    wall, cpu = time.perf_counter() - start, _own_seconds() - own
-    foreign = max(0.0, (_busy_seconds() - busy - cpu) / (CORES * wall))
-    result = {"wall": wall / calls, "cpu": cpu / calls, "foreign": foreign}
-    return result | {"peak_rss_mb": memory()["peak"]}
-
-
-def wait_until_quiet(patience=10.0):
-    """Returns when others have left the cores alone for a quarter of a second, or in the end."""
-    end = time.perf_counter() + patience
-    while time.perf_counter() < end:
-        busy, own, start = _busy_seconds(), _own_seconds(), time.perf_counter()
-        time.sleep(0.25)
-        used = _busy_seconds() - busy - (_own_seconds() - own)
-        if used < FOREIGN * CORES * (time.perf_counter() - start):
-            return
+    wall, cpu, foreign = _since(clock)
+    return {"wall": wall / calls, "cpu": cpu / calls, "foreign": foreign, "peak_mb": memory()[0]}
 
 
 def repeat(work, repeats):
@@ -58,27 +48,6 @@ def repeat(work, repeats):
     return log
 
 
-def wants_more(log, repeats):
-    return len(log) < TRIES * repeats and sum(map(is_clean, log)) < repeats
-
-
-def is_clean(result):
-    return result["foreign"] < FOREIGN
-
-
-def summary(log):
-    """Of the clean repetitions; of all, said by "clean": 0, if there is none."""
-    used = [result for result in log if is_clean(result)] or log
-    return {
-        "min": min(result["wall"] for result in used),
-        "median": statistics.median(result["wall"] for result in used),
-        "cpu": statistics.median(result["cpu"] for result in used),
-        "clean": sum(map(is_clean, log)),
-        "tried": len(log),
-        "peak_rss_mb": max(result["peak_rss_mb"] for result in log),
-    }
-
-
 def serve(work, **ready):
     """Says that all is ready, then answers each line of stdin with one repetition."""
     print(json.dumps(ready), flush=True)
@@ -86,21 +55,44 @@ def serve(work, **ready):
         print(json.dumps(repetition(work)), flush=True)
 
 
+def wants_more(log, repeats):
+    return len(log) < TRIES * repeats and len(_clean(log)) < repeats
+
+
+def summary(log):
+    """Of the clean repetitions; of all, which "clean": 0 tells, if there is none."""
+    clean = _clean(log)
+    wall = [result["wall"] for result in clean or log]
+    return {
+        "min": min(wall),
+        "median": statistics.median(wall),
+        "cpu": statistics.median(result["cpu"] for result in clean or log),
+        "clean": len(clean),
+        "tried": len(log),
+        "peak_mb": max(result["peak_mb"] for result in log),
+    }
+
+
 def memory():
-    """{"peak", "anonymous", "files"}: resident MB of this process."""
+    """Resident MB of this process: the largest so far, and now."""
     with open("/proc/self/status") as status:
         fields = dict(line.split(":", 1) for line in status)
-    names = {"peak": "VmHWM", "anonymous": "RssAnon", "files": "RssFile"}
-    return {name: int(fields[field].split()[0]) // 1024 for name, field in names.items()}
+    return [int(fields[name].split()[0]) // 1024 for name in ("VmHWM", "VmRSS")]
 
 
-def _busy_seconds():
-    """Of all cores since the machine started: user, nice, system, interrupts, stolen."""
+def _clean(log):
+    return [result for result in log if result["foreign"] < FOREIGN]
+
+
+def _clock():
+    """Wall seconds, busy seconds of all cores, CPU seconds of this process."""
     with open("/proc/stat") as stat:
-        values = [int(value) for value in stat.readline().split()[1:9]]
-    return (sum(values) - values[3] - values[4]) / TICKS  # without idle and waiting for disks
+        user, nice, system, _, _, *others = map(int, stat.readline().split()[1:9])
+    busy = (user + nice + system + sum(others)) / TICKS  # others: interrupts and stolen time
+    return time.perf_counter(), busy, time.process_time()
 
 
-def _own_seconds():
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+def _since(clock):
+    """Wall seconds, own CPU seconds, share of the cores that others used."""
+    wall, busy, own = (now - then for now, then in zip(_clock(), clock))
+    return wall, own, max(0.0, (busy - own) / (CORES * wall))

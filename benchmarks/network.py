@@ -1,7 +1,4 @@
-"""Workers of `predict.py`, one process each: python network.py calibrate|total|stages FOLDER.
-
-FOLDER holds model.yaml and photo.npy; `calibrate` adds weights.npz.
-"""
+"""Workers of `predict.py`, a process each: network.py calibrate|total|stages FOLDER THREADS [N]."""
 
 import json
 import os
@@ -18,31 +15,29 @@ FEW = 5  # detections, to see what the mask branch costs on most pictures
 
 
 def load(folder, threads, weights="weights.npz"):
-    """The predictor, and how long it took to import and to load."""
+    """The predictor and the photograph, and what it took to import and to load."""
     start = time.perf_counter()
-    import keras  # noqa: F401
     import tensorflow as tf
 
     import kmrcnn
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
-    times = {"import_s": time.perf_counter() - start, "imported_mb": measure.memory()}
+    facts = {"import_s": time.perf_counter() - start, "import_mb": measure.memory()}
     start = time.perf_counter()
     model = kmrcnn.load_model(folder / "model.yaml", weights and folder / weights)
-    times |= {"load_s": time.perf_counter() - start, "loaded_mb": measure.memory()}
-    return kmrcnn.Predictor(model, score_threshold=0.0), times
+    facts |= {"load_s": time.perf_counter() - start, "load_mb": measure.memory()}
+    return kmrcnn.Predictor(model, score_threshold=0.0), np.load(folder / "photo.npy"), facts
 
 
 def total(folder, threads):
     """From the photograph to detections with masks of its size."""
-    predictor, times = load(folder, threads)
-    photo = np.load(folder / "photo.npy")
+    predictor, photo, facts = load(folder, threads)
     start = time.perf_counter()
     found = predictor.predict(photo)
-    times |= {"first_call_s": time.perf_counter() - start, "detections": len(found.scores)}
+    facts |= {"first_s": time.perf_counter() - start, "detections": len(found.scores)}
     predictor.predict(photo)
-    measure.serve(lambda: predictor.predict(photo), **times)
+    measure.serve(lambda: predictor.predict(photo), **facts)
 
 
 def calibrate(folder, threads):
@@ -50,9 +45,9 @@ def calibrate(folder, threads):
     from kmrcnn.layers.conv_norm_act import ConvNormAct
     from kmrcnn.weights.canonical import canonical_weights
 
-    predictor, _ = load(folder, threads, weights=None)
+    predictor, photo, _ = load(folder, threads, weights=None)
     model, box = predictor.model, predictor.model.roi_heads.box
-    inputs = _inputs(predictor, np.load(folder / "photo.npy"))
+    images, sizes = _inputs(predictor, photo)
     call = ConvNormAct.call
 
     def normalizing_call(conv, x, training=None):
@@ -63,31 +58,28 @@ def calibrate(folder, threads):
         return call(conv, x, training)
 
     with patch.object(ConvNormAct, "call", normalizing_call):
-        features = model.neck(model.backbone(model.normalize(*inputs)))
-        proposals = model.rpn(features, *inputs)
+        features = model.neck(model.backbone(model.normalize(images, sizes)))
+        proposals = model.rpn(features, images, sizes)
         outputs = box(features, proposals["boxes"], proposals["valid"])
-        logits = np.asarray(outputs["class_logits"])[0]
-        centre = logits.mean(0)
+        logits = np.asarray(outputs["class_logits"])
+        centre = logits.mean((0, 1))
         spread = (logits - centre).std()
         box.class_logits.kernel.assign(box.class_logits.kernel / spread)
         box.class_logits.bias.assign((box.class_logits.bias - centre) / spread)
-        detections = model({"images": inputs[0], "image_sizes": inputs[1]})
+        detections = model({"images": images, "image_sizes": sizes})
     weights = {name: np.asarray(v) for name, v in canonical_weights(model).items()}
     np.savez(folder / "weights.npz", **weights)
-    outputs["class_logits"] = ((logits - centre) / spread)[None]
-    _, scores = box.score_boxes(outputs, proposals, inputs[1])
-    numbers = {
-        "proposals": int(np.sum(proposals["valid"])),
-        "candidates": int(np.sum(np.asarray(scores) > box.config.score_threshold)),
-        "detections": int(np.sum(detections["valid"])),
-    }
-    print(json.dumps(numbers))
+    outputs["class_logits"] = (logits - centre) / spread
+    scores = np.asarray(box.score_boxes(outputs, proposals, sizes)[1])
+    candidates = np.sum(scores > box.config.score_threshold)
+    found = (np.sum(proposals["valid"]), candidates, np.sum(detections["valid"]))
+    print(json.dumps(dict(zip(("proposals", "candidates", "detections"), map(int, found)))))
 
 
 def stages(folder, threads, repeats):
     """Each stage alone, in a graph of its own, on what the stages before it gave."""
-    predictor, _ = load(folder, threads)
-    work = make_stages(predictor, np.load(folder / "photo.npy"))
+    predictor, photo, _ = load(folder, threads)
+    work = make_stages(predictor, photo)
     log = {name: measure.summary(measure.repeat(one, repeats)) for name, one in work.items()}
     print(json.dumps(log))
 
@@ -107,10 +99,13 @@ def make_stages(predictor, photo):
         work[name] = lambda: function(*arguments)
         return function(*arguments)
 
-    def head(name, branch, pooled, *arguments):
-        """The branch without its pooler; the graph is made here, while that is replaced."""
+    def branch_stages(name, branch, suffix, boxes, valid, *classes):
+        """Pooling and head; the head's graph is made while its pooler gives what was pooled."""
+        rois = boxes[valid]
+        indices = tf.zeros(len(rois), "int32")
+        pooled = stage(f"{name} pooling{suffix}", branch.pooler, features, rois, indices)
         with patch.object(branch, "pooler", lambda *_: pooled):
-            return stage(name, branch, *arguments)
+            return stage(f"{name} head{suffix}", branch, features, boxes, *classes, valid)
 
     images, sizes = stage("preprocess", _inputs, predictor, photo, graph=False)
     features = stage("backbone", lambda x, n: model.backbone(model.normalize(x, n)), images, sizes)
@@ -118,25 +113,15 @@ def make_stages(predictor, photo):
     logits, deltas = stage("rpn head", model.rpn.predict_boxes, features)
     anchors = model.rpn.make_anchors(features, images)
     proposals = stage("proposals", model.rpn.propose, logits, deltas, anchors, sizes)
-    rois, valid = proposals["boxes"], proposals["valid"]
-    flat = rois[valid]
-    indices = tf.zeros(len(flat), "int32")
-    pooled = stage("box pooling", box.pooler, features, flat, indices)
-    outputs = head("box head", box, pooled, features, rois, valid)
-    detections = stage("box decoding and NMS", box.decode, outputs, proposals, sizes)
+    outputs = branch_stages("box", box, "", proposals["boxes"], proposals["valid"])
+    found = stage("box decoding and NMS", box.decode, outputs, proposals, sizes)
     if mask is not None:
-        slots = tf.range(config.box.max_detections)
-        for number in (FEW, config.box.max_detections):
-            valid = tf.logical_and(detections["valid"], slots < number)
-            flat = detections["boxes"][valid]
-            name = "" if number != FEW else f", {FEW} detections"
-            indices = tf.zeros(len(flat), "int32")
-            pooled = stage("mask pooling" + name, mask.pooler, features, flat, indices)
-            arguments = (features, detections["boxes"], detections["classes"], valid)
-            logits = head("mask head" + name, mask, pooled, *arguments)
-        detections |= mask.decode(logits, detections)
-    one = {name: np.asarray(value[0]) for name, value in detections.items()}
-    arguments = (one, np.asarray(sizes[0]), photo.shape[:2], config.mask)
+        arguments = found["boxes"], found["valid"], found["classes"]
+        few = found["valid"] & (tf.range(config.box.max_detections) < FEW)
+        branch_stages("mask", mask, f", {FEW} detections", arguments[0], few, arguments[2])
+        found |= mask.decode(branch_stages("mask", mask, "", *arguments), found)
+    found = {name: np.asarray(value[0]) for name, value in found.items()}
+    arguments = (found, np.asarray(sizes[0]), photo.shape[:2], config.mask)
     stage("back to the picture", to_original_frame, *arguments, graph=False)
     return work
 

@@ -1,6 +1,6 @@
-"""torchvision's side of `predict.py`: VERB FOLDER THREADS PRESET DETECTIONS
+"""torchvision's side of `predict.py`, for an interpreter that has torchvision and not kmrcnn.
 
-VERB is calibrate, total or channels_last. Runs in an interpreter that has torchvision; needs nothing of kmrcnn.
+peer_torchvision.py calibrate|total|channels_last FOLDER THREADS PRESET DETECTIONS
 """
 
 import json

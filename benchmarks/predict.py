@@ -116,7 +116,7 @@ def _print(result):
         print(*(f"{key}: {value}" for key, value in result[name].items()), sep="\n")
     print(f"\n{HEADER}   peak MB   import s   load s")
     for name, row in result["total"].items():
-        more = f"{row['peak_rss_mb']:10}{row['import_s']:11.2f}{row['load_s']:9.2f}"
+        more = f"{row['peak_mb']:10}{row['import_s']:11.2f}{row['load_s']:9.2f}"
         print(ROW.format(name, **row) + more)
     base = result["total"]["kmrcnn"]["median"]
     for name, row in list(result["total"].items())[1:]:

@@ -124,12 +124,17 @@ class ConvNormAct(keras.layers.Layer):
 
     def _convolve(self, x, kernel):
         kernel = ops.cast(kernel, self.compute_dtype)
+        batch, *size, filters = self.compute_output_shape(x.shape)
         if self.strides == 1:
-            return convolve(x, kernel, 1, "same")
-        pad = (self.kernel_size - 1) // 2
-        if pad:
-            x = ops.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-        return convolve(x, kernel, self.strides, "valid")
+            x = convolve(x, kernel, 1, "same")
+        else:
+            pad = (self.kernel_size - 1) // 2
+            if pad:
+                x = ops.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+            x = convolve(x, kernel, self.strides, "valid")
+        if not batch and all(size):  # TensorFlow with oneDNN gives an empty batch the input's shape
+            x = ops.reshape(x, (-1, *size, filters))
+        return x
 
 
 def convolve(x: Tensor, kernel: Tensor, strides: int, padding: str) -> Tensor:

@@ -18,7 +18,7 @@ class FrozenBatchNorm(keras.layers.Layer):
     """
 
     def __init__(self, epsilon: float = 1e-5, **kwargs):
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(**{**kwargs, "trainable": False})
         self.epsilon = epsilon
 
     def build(self, input_shape):

@@ -37,12 +37,17 @@ FIXTURES = [  # map, box, size, sampling ratio, aligned, rows of the answer
 ]
 
 
-@pytest.fixture(params=["gather", "crop_and_resize"])
+@pytest.fixture(params=["adaptive", "gather", "crop_and_resize"])
 def form(request, monkeypatch):
-    """The form for fixed sampling; the adaptive one is always a gather."""
+    """Adaptive sampling, and the two forms of fixed sampling."""
     if request.param == "gather":
-        monkeypatch.setattr(module.keras.backend, "backend", lambda: "numpy")
+        monkeypatch.setattr(module.keras.backend, "backend", lambda: "another")
     return request.param
+
+
+@pytest.fixture
+def ratio(form):
+    return 0 if form == "adaptive" else 2
 
 
 def pool(maps, boxes, size, ratio, aligned, indices=None, levels=None, strides=None):
@@ -51,28 +56,30 @@ def pool(maps, boxes, size, ratio, aligned, indices=None, levels=None, strides=N
     zeros = np.zeros(len(boxes), "int32")
     indices = zeros if indices is None else np.asarray(indices, "int32")
     levels = zeros if levels is None else np.asarray(levels, "int32")
-    run = tf.function(
-        lambda *maps: roi_align(
-            list(maps), boxes, indices, levels, strides or (1,) * len(maps), size, ratio, aligned
-        )
-    )
-    return run(*maps)
+
+    def run(*maps):
+        return roi_align(list(maps), boxes, indices, levels, strides or (1,) * len(maps), size, ratio, aligned)
+
+    return (tf.function(run) if ratio == 0 else run)(*maps)
 
 
-@pytest.mark.parametrize("case", range(len(FIXTURES)))
-def test_fixture(case, form):
-    maps, box, size, ratio, aligned, want = FIXTURES[case]
-    got = np.asarray(pool(maps, [box], size, ratio, aligned))
-    assert got.shape == (1, size, size, 1)
-    np.testing.assert_allclose(got[0, ..., 0], want, atol=1e-5)
+def test_fixtures(form):
+    fixtures = [fixture for fixture in FIXTURES if (fixture[3] == 0) == (form == "adaptive")]
+    assert len(fixtures) >= 7
+    for maps, box, size, ratio, aligned, want in fixtures:
+        got = np.asarray(pool(maps, [box], size, ratio, aligned))
+        assert got.shape == (1, size, size, 1)
+        np.testing.assert_allclose(got[0, ..., 0], want, atol=1e-5)
 
 
 def test_values_and_gradients_equal_torchvision(cases_dir, form):
     arrays = np.load(cases_dir / "roi_align.npz")
     cases = json.loads((cases_dir / "roi_align.json").read_text())["cases"]
     cases = [c for c in cases if c["output_size"][0] == c["output_size"][1]]
-    cases = [c for c in cases if c["sampling_ratio"] > 0 or form == "gather"]
-    assert len(cases) >= 10
+    cases = [c for c in cases if (c["sampling_ratio"] == 0) == (form == "adaptive")]
+    if form != "crop_and_resize":  # slow to trace: one picture size is enough
+        cases = cases[:6]
+    assert len(cases) >= 6
     for case in cases:
         name = case["case"]
         want, upstream, want_gradient = (np.moveaxis(arrays[f"{name}_{k}"], 1, -1) for k in ("out", "go", "gi"))
@@ -87,6 +94,7 @@ def _pool_case(arrays, case, upstream):
     rois = arrays[case["rois"]]
     stride = round(1 / case["spatial_scale"])
 
+    @tf.function
     def run(maps):
         pooled = roi_align(
             [maps], rois[:, 1:], rois[:, 0].astype("int32"), np.zeros(len(rois), "int32"), (stride,),
@@ -94,7 +102,7 @@ def _pool_case(arrays, case, upstream):
         )  # fmt: skip
         return pooled, tf.gradients(pooled, maps, upstream)[0]
 
-    return tf.function(run)(maps)
+    return run(maps)
 
 
 def _pyramid(cases_dir):
@@ -114,12 +122,14 @@ PYRAMID = [  # key of the answer, key of its levels, size, ratio, aligned
 ]
 
 
-@pytest.mark.parametrize("key, levels, size, ratio, aligned", PYRAMID)
-def test_pyramid_equals_reference(key, levels, size, ratio, aligned, cases_dir, form):
+def test_pyramid_equals_reference(cases_dir, form):
     arrays, maps, boxes, indices = _pyramid(cases_dir)
-    got = pool(maps, boxes, size, ratio, aligned, indices, arrays[levels], (4, 8, 16, 32))
     largest = max(np.abs(m).max() for m in maps)  # white noise: coordinates near 50 are good to 4e-6
-    np.testing.assert_allclose(got, np.moveaxis(arrays[key], 1, -1), atol=1e-5 * largest)
+    for key, levels, size, ratio, aligned in PYRAMID:
+        if (ratio == 0) == (form == "adaptive"):
+            got = pool(maps, boxes, size, ratio, aligned, indices, arrays[levels], (4, 8, 16, 32))
+            want = np.moveaxis(arrays[key], 1, -1)
+            np.testing.assert_allclose(got, want, atol=1e-5 * largest, err_msg=key)
 
 
 @pytest.mark.parametrize("key, rule", [("tv_levels", (1e-6, "logarithm")), ("d2_levels", (1e-8, "ratio"))])
@@ -150,7 +160,7 @@ def _pooler(epsilon, place):
     return RoIPooler(config, 7, info, ("P2", "P3", "P4", "P5"))
 
 
-@pytest.mark.parametrize("ratio", [0, 1, 2, 3])
+@pytest.mark.parametrize("ratio", [1, 2, 3])
 def test_both_forms_agree(ratio, monkeypatch):
     draw = np.random.default_rng(0)
     maps = [draw.normal(size=(2, side, side + 3, 4)).astype("float32") for side in (16, 8, 4)]
@@ -158,11 +168,10 @@ def test_both_forms_agree(ratio, monkeypatch):
     boxes = np.concatenate([corners, corners + draw.uniform(0, 60, (90, 2))], 1)
     arguments = (maps, boxes, 3, ratio, True, draw.integers(0, 2, 90), draw.integers(0, 3, 90), (4, 8, 16))
     one = pool(*arguments)
-    monkeypatch.setattr(module.keras.backend, "backend", lambda: "numpy")
+    monkeypatch.setattr(module.keras.backend, "backend", lambda: "another")
     np.testing.assert_allclose(one, pool(*arguments), atol=2e-5)
 
 
-@pytest.mark.parametrize("ratio", [0, 2])
 @pytest.mark.parametrize("eager", [True, False])
 def test_no_boxes_give_no_output(ratio, eager, form):
     empty = np.zeros((0,), "int32")
@@ -170,32 +179,28 @@ def test_no_boxes_give_no_output(ratio, eager, form):
     assert (run() if eager else tf.function(run)()).shape == (0, 3, 3, 1)
 
 
-@pytest.mark.parametrize("ratio", [0, 2])
-def test_number_of_boxes_may_be_a_whole_block(ratio):
+def test_number_of_boxes_may_be_a_whole_block(ratio, form):
     boxes = np.tile(np.array([INSIDE], "float32"), (module.BLOCK, 1))
     got = np.asarray(pool(RAMP, boxes, 4, ratio, False))
     np.testing.assert_allclose(got[-1, ..., 0], FIXTURES[0][5], atol=1e-5)
 
 
-@pytest.mark.parametrize("ratio", [0, 2])
-@pytest.mark.parametrize(
-    "bad",
-    [
-        [np.nan] * 4,
-        [1, 1, np.nan, 3],
-        [np.inf] * 4,
-        [-np.inf, -np.inf, np.inf, np.inf],
-        [-3e38, -3e38, 3e38, 3e38],
-        [1e7, 1e7, 2e7, 2e7],
-    ],
-)
-def test_absurd_box_gives_zeros_and_does_not_touch_others(bad, ratio, form):
-    got = np.asarray(pool(RAMP, [INSIDE, bad, INSIDE], 4, ratio, True))[..., 0]
-    np.testing.assert_allclose(got[[0, 2]], [FIXTURES[2][5]] * 2, atol=1e-5)
-    np.testing.assert_allclose(got[1], 0, atol=1e-5)
+ABSURD = [
+    [np.nan] * 4,
+    [1, 1, np.nan, 3],
+    [np.inf] * 4,
+    [-np.inf, -np.inf, np.inf, np.inf],
+    [-3e38, -3e38, 3e38, 3e38],
+    [1e7, 1e7, 2e7, 2e7],
+]
 
 
-@pytest.mark.parametrize("ratio", [0, 2])
+def test_absurd_boxes_give_zeros_and_do_not_touch_others(ratio, form):
+    got = np.asarray(pool(RAMP, [INSIDE, *ABSURD, INSIDE], 4, ratio, True))[..., 0]
+    np.testing.assert_allclose(got[[0, -1]], [FIXTURES[2][5]] * 2, atol=1e-5)
+    np.testing.assert_allclose(got[1:-1], 0, atol=1e-5)
+
+
 def test_huge_box_is_finite_and_cheap(ratio, form):
     got = np.asarray(pool(RAMP, [[-1e5, -1e5, 1e5, 1e5]], 3, ratio, True))
     assert np.isfinite(got).all()
@@ -207,21 +212,20 @@ def test_inverted_box_is_empty_for_adaptive_sampling():
     np.testing.assert_array_equal(got, np.zeros((1, 4, 4, 1)))
 
 
-def test_inverted_box_without_alignment_is_one_cell(form):
-    got = pool(RAMP, [[3, 3, 1, 1], [3, 3, 4, 4]], 4, 2, False)
+def test_inverted_box_without_alignment_is_one_cell(ratio, form):
+    got = pool(RAMP, [[3, 3, 1, 1], [3, 3, 4, 4]], 4, ratio, False)
     np.testing.assert_allclose(got[0], got[1], atol=1e-5)
 
 
-def test_boxes_get_no_gradient(form):
+def test_boxes_get_no_gradient(ratio, form):
     boxes = tf.constant([[0.7, 0.9, 3.2, 3.4]])
     zero = np.zeros(1, "int32")
     with tf.GradientTape() as tape:
         tape.watch(boxes)
-        total = tf.reduce_sum(roi_align([CURVE], boxes, zero, zero, (1,), 2, 2))
+        total = tf.reduce_sum(roi_align([CURVE], boxes, zero, zero, (1,), 2, ratio))
     assert tape.gradient(total, boxes) is None
 
 
-@pytest.mark.parametrize("ratio", [0, 2])
 def test_float16_features_keep_their_dtype(ratio, form):
     got = pool(CURVE.astype("float16"), [[1, 0, 7.5, 6]], 2, ratio, False)
     assert keras.backend.standardize_dtype(got.dtype) == "float16"
@@ -229,7 +233,6 @@ def test_float16_features_keep_their_dtype(ratio, form):
     np.testing.assert_allclose(np.asarray(got, "float32")[0, ..., 0], want, rtol=2e-3)
 
 
-@pytest.mark.parametrize("ratio", [0, 2])
 def test_unknown_sizes(ratio, form):
     """Maps whose batch, height and width are known at run time only."""
     zero = np.zeros(1, "int32")

@@ -95,7 +95,9 @@ def _check_float16(layer, make, inputs, want, tolerance):
         got = half(*inputs)
     for value in _flat(got):
         assert np.isfinite(value.astype("float32")).all()
-    _compare([v.astype("float32") for v in _flat(got)], want, tolerance * max(1, *map(_largest, want)))
+    _compare(
+        [v.astype("float32") for v in _flat(got)], want, tolerance * max(1, *map(_largest, want))
+    )
 
 
 def _check_gradient_step(layer, inputs, trains):

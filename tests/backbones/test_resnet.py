@@ -58,9 +58,17 @@ def test_default_widths_are_those_of_the_papers():
 
 
 def test_groups_make_resnext():
-    backbone = ResNet(BackboneConfig(name="resnet50", blocks=(1, 1, 1, 1), stem_channels=8, groups=4, width_per_group=2))
+    backbone = ResNet(
+        BackboneConfig(
+            name="resnet50", blocks=(1, 1, 1, 1), stem_channels=8, groups=4, width_per_group=2
+        )
+    )
     backbone(images())
-    kernels = {w.path.split("/", 1)[1]: tuple(w.shape) for w in backbone.weights if w.path.endswith("kernel")}
+    kernels = {
+        w.path.split("/", 1)[1]: tuple(w.shape)
+        for w in backbone.weights
+        if w.path.endswith("kernel")
+    }
     assert kernels["res2_0/conv1/kernel"] == (1, 1, 8, 8)
     assert kernels["res2_0/conv2/kernel"] == (3, 3, 2, 8)
     assert kernels["res2_0/conv3/kernel"] == (1, 1, 8, 256)
@@ -70,9 +78,13 @@ def test_groups_make_resnext():
 @pytest.mark.parametrize("norm", ["frozen_batch_norm", "batch_norm", "group_norm"])
 @pytest.mark.parametrize("freeze_at", range(6))
 def test_freeze_at(freeze_at, norm):
-    backbone = ResNet(BackboneConfig(name="resnet18", norm=norm, norm_groups=4, freeze_at=freeze_at, **NARROW))
+    backbone = ResNet(
+        BackboneConfig(name="resnet18", norm=norm, norm_groups=4, freeze_at=freeze_at, **NARROW)
+    )
     backbone.build((None, None, None, 3))
-    kernels = [v.path.split("/")[1] for v in backbone.trainable_variables if v.path.endswith("kernel")]
+    kernels = [
+        v.path.split("/")[1] for v in backbone.trainable_variables if v.path.endswith("kernel")
+    ]
     trained = {"stem" if part == "stem" else part[:4] for part in kernels}
     assert trained == set(["stem", "res2", "res3", "res4", "res5"][freeze_at:])
     gammas = [v for v in backbone.trainable_variables if v.path.endswith("gamma")]
@@ -85,7 +97,11 @@ def test_frozen_stages_use_their_running_statistics():
     backbone(images())
     before = {w.path: np.array(w) for w in backbone.weights if "moving" in w.path}
     backbone(images(), training=True)
-    changed = {w.path.split("/")[1][:4] for w in backbone.weights if "moving" in w.path and (np.array(w) != before[w.path]).any()}
+    changed = {
+        w.path.split("/")[1][:4]
+        for w in backbone.weights
+        if "moving" in w.path and (np.array(w) != before[w.path]).any()
+    }
     assert changed == {"res3", "res4", "res5"}
 
 
@@ -105,7 +121,9 @@ def test_gradient_reaches_every_trainable_weight():
 @pytest.mark.parametrize("stride_in_1x1", [True, False])
 @pytest.mark.parametrize("inner", [None, 6])
 def test_residual_block_by_parts(inner, stride_in_1x1):
-    block = ResidualBlock(8, inner, strides=2, stride_in_1x1=stride_in_1x1, norm=NormSpec("batch_norm"))
+    block = ResidualBlock(
+        8, inner, strides=2, stride_in_1x1=stride_in_1x1, norm=NormSpec("batch_norm")
+    )
     x = images(9, 8, 2, channels=4)
     block(x)
     randomize(block)
@@ -115,14 +133,18 @@ def test_residual_block_by_parts(inner, stride_in_1x1):
     want = x
     for conv in block.convs[:-1]:
         want = ops.relu(_convolve_and_norm(conv, want))
-    want = ops.relu(_convolve_and_norm(block.convs[-1], want) + _convolve_and_norm(block.shortcut, x))
+    want = ops.relu(
+        _convolve_and_norm(block.convs[-1], want) + _convolve_and_norm(block.shortcut, x)
+    )
     np.testing.assert_allclose(block(x), want, atol=1e-5)
 
 
 def _convolve_and_norm(conv, x):
     pad = conv.kernel_size // 2
     x = ops.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    return conv.norm(ops.conv(x, conv.kernel, strides=conv.strides, padding="valid"), training=False)
+    return conv.norm(
+        ops.conv(x, conv.kernel, strides=conv.strides, padding="valid"), training=False
+    )
 
 
 def test_identity_shortcut_only_where_shapes_agree():
@@ -136,7 +158,11 @@ def test_identity_shortcut_only_where_shapes_agree():
 
 def test_stem_is_pooled_by_maximum():
     """A single bright pixel spreads to the pooled cells whose 3x3 windows see it."""
-    backbone = ResNet(BackboneConfig(name="resnet18", blocks=(0, 1, 1, 1), stem_channels=1, res2_channels=1, norm="none"))
+    backbone = ResNet(
+        BackboneConfig(
+            name="resnet18", blocks=(0, 1, 1, 1), stem_channels=1, res2_channels=1, norm="none"
+        )
+    )
     backbone.build((None, None, None, 1))
     kernel = np.zeros((7, 7, 1, 1))
     kernel[3, 3] = 1

@@ -25,14 +25,18 @@ def by_hand(x, kernel, strides, groups):
         outs = slice(group * filters // groups, (group + 1) * filters // groups)
         for i in range(height):
             for j in range(width):
-                window = x[:, i * strides : i * strides + side, j * strides : j * strides + side, ins]
+                window = x[
+                    :, i * strides : i * strides + side, j * strides : j * strides + side, ins
+                ]
                 out[:, i, j, outs] = np.tensordot(window, kernel[..., outs], 3)
     return out
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_layer(norm):
-    layer = layer_check(lambda: ConvNormAct(8, 3, 2, norm=NormSpec(norm, groups=4)), inputs(), atol=1e-4)
+    layer = layer_check(
+        lambda: ConvNormAct(8, 3, 2, norm=NormSpec(norm, groups=4)), inputs(), atol=1e-4
+    )
     assert layer.kernel.shape == (3, 3, 4, 8)
     names = {weight.path.split("/")[-1] for weight in layer.weights}
     statistics = {"gamma", "beta", "moving_mean", "moving_variance"}
@@ -64,7 +68,11 @@ def test_stride_2_does_not_shift_even_sizes():
     """TensorFlow's "same" would centre the windows half a step further."""
     layer = ConvNormAct(1, 3, 2, relu=False)
     layer.build((None, None, None, 1))
-    layer.kernel.assign(np.eye(1)[None, None] * np.eye(3)[1][:, None, None, None] * np.eye(3)[1][None, :, None, None])
+    layer.kernel.assign(
+        np.eye(1)[None, None]
+        * np.eye(3)[1][:, None, None, None]
+        * np.eye(3)[1][None, :, None, None]
+    )
     ramp = np.arange(16, dtype="float32").reshape(1, 4, 4, 1)
     np.testing.assert_array_equal(np.asarray(layer(ramp))[0, ..., 0], [[0, 2], [8, 10]])
 

@@ -10,13 +10,23 @@ X = np.random.default_rng(0).normal(3, 2, (2, 5, 6, 4)).astype("float32")
 
 def test_layer():
     layer = layer_check(lambda: FrozenBatchNorm(1e-3), X, trains=False)
-    assert [w.path.split("/")[-1] for w in layer.weights] == ["gamma", "beta", "moving_mean", "moving_variance"]
+    assert [w.path.split("/")[-1] for w in layer.weights] == [
+        "gamma",
+        "beta",
+        "moving_mean",
+        "moving_variance",
+    ]
 
 
 def test_value_by_hand():
     layer = FrozenBatchNorm(0.0)
     layer.build((None, 1))
-    for name, value in (("gamma", 3.0), ("beta", 1.0), ("moving_mean", 5.0), ("moving_variance", 4.0)):
+    for name, value in (
+        ("gamma", 3.0),
+        ("beta", 1.0),
+        ("moving_mean", 5.0),
+        ("moving_variance", 4.0),
+    ):
         getattr(layer, name).assign([value])
     np.testing.assert_allclose(layer(np.array([[9.0], [5.0]], "float32")), [[7.0], [1.0]])
 

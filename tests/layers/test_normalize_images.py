@@ -13,7 +13,9 @@ def batch(dtype="float32"):
 
 def test_layer():
     sizes = np.array([[6, 8], [3, 5]], "int32")
-    layer = layer_check(lambda: NormalizeImages(MEAN, STD), batch(), sizes, trains=False, float16_atol=1e-3)
+    layer = layer_check(
+        lambda: NormalizeImages(MEAN, STD), batch(), sizes, trains=False, float16_atol=1e-3
+    )
     assert layer(batch(), sizes).shape == layer.compute_output_shape(batch().shape) == (2, 6, 8, 3)
     assert not layer.weights
 

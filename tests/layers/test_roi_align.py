@@ -13,14 +13,44 @@ from kmrcnn.layers.roi_align import roi_align
 from kmrcnn.roi.pooler import RoIPooler
 
 RAMP = np.arange(25, dtype="float32").reshape(1, 5, 5, 1)
-CURVE = (np.arange(8)[:, None] ** 2 + 0.5 * np.arange(8)[None, :] ** 2).astype("float32")[None, ..., None]
+CURVE = (np.arange(8)[:, None] ** 2 + 0.5 * np.arange(8)[None, :] ** 2).astype("float32")[
+    None, ..., None
+]
 INSIDE, OUTSIDE, TINY = [1, 1, 3, 3], [-3, -3, 2, 2], [2, 2, 2.2, 2.2]
 
 FIXTURES = [  # map, box, size, sampling ratio, aligned, rows of the answer
-    (RAMP, INSIDE, 4, 2, False, [[7.5, 8, 8.5, 9], [10, 10.5, 11, 11.5], [12.5, 13, 13.5, 14], [15, 15.5, 16, 16.5]]),
-    (RAMP, INSIDE, 4, 0, False, [[7.5, 8, 8.5, 9], [10, 10.5, 11, 11.5], [12.5, 13, 13.5, 14], [15, 15.5, 16, 16.5]]),
-    (RAMP, INSIDE, 4, 2, True, [[4.5, 5, 5.5, 6], [7, 7.5, 8, 8.5], [9.5, 10, 10.5, 11], [12, 12.5, 13, 13.5]]),
-    (RAMP, INSIDE, 4, 0, True, [[4.5, 5, 5.5, 6], [7, 7.5, 8, 8.5], [9.5, 10, 10.5, 11], [12, 12.5, 13, 13.5]]),
+    (
+        RAMP,
+        INSIDE,
+        4,
+        2,
+        False,
+        [[7.5, 8, 8.5, 9], [10, 10.5, 11, 11.5], [12.5, 13, 13.5, 14], [15, 15.5, 16, 16.5]],
+    ),
+    (
+        RAMP,
+        INSIDE,
+        4,
+        0,
+        False,
+        [[7.5, 8, 8.5, 9], [10, 10.5, 11, 11.5], [12.5, 13, 13.5, 14], [15, 15.5, 16, 16.5]],
+    ),
+    (
+        RAMP,
+        INSIDE,
+        4,
+        2,
+        True,
+        [[4.5, 5, 5.5, 6], [7, 7.5, 8, 8.5], [9.5, 10, 10.5, 11], [12, 12.5, 13, 13.5]],
+    ),
+    (
+        RAMP,
+        INSIDE,
+        4,
+        0,
+        True,
+        [[4.5, 5, 5.5, 6], [7, 7.5, 8, 8.5], [9.5, 10, 10.5, 11], [12, 12.5, 13, 13.5]],
+    ),
     (CURVE, [1, 0, 7.5, 6], 2, 0, False, [[7.096354, 20.75651], [25.096354, 38.75651]]),
     (CURVE, [1, 0, 7.5, 6], 2, 1, False, [[6.0625, 19.8125], [24.0625, 37.8125]]),
     (CURVE, [1, 0, 7.5, 6], 2, 2, False, [[6.875, 20.65625], [24.875, 38.65625]]),
@@ -58,7 +88,9 @@ def pool(maps, boxes, size, ratio, aligned, indices=None, levels=None, strides=N
     levels = zeros if levels is None else np.asarray(levels, "int32")
 
     def run(*maps):
-        return roi_align(list(maps), boxes, indices, levels, strides or (1,) * len(maps), size, ratio, aligned)
+        return roi_align(
+            list(maps), boxes, indices, levels, strides or (1,) * len(maps), size, ratio, aligned
+        )
 
     return (tf.function(run) if ratio == 0 else run)(*maps)
 
@@ -82,7 +114,9 @@ def test_values_and_gradients_equal_torchvision(cases_dir, form):
     assert len(cases) >= 6
     for case in cases:
         name = case["case"]
-        want, upstream, want_gradient = (np.moveaxis(arrays[f"{name}_{k}"], 1, -1) for k in ("out", "go", "gi"))
+        want, upstream, want_gradient = (
+            np.moveaxis(arrays[f"{name}_{k}"], 1, -1) for k in ("out", "go", "gi")
+        )
         pooled, gradient = _pool_case(arrays, case, upstream)
         np.testing.assert_allclose(pooled, want, atol=1e-5, err_msg=name)
         assert np.abs(gradient - want_gradient).max() <= 1e-4 * np.abs(want_gradient).max(), name
@@ -124,7 +158,9 @@ PYRAMID = [  # key of the answer, key of its levels, size, ratio, aligned
 
 def test_pyramid_equals_reference(cases_dir, form):
     arrays, maps, boxes, indices = _pyramid(cases_dir)
-    largest = max(np.abs(m).max() for m in maps)  # white noise: coordinates near 50 are good to 4e-6
+    largest = max(
+        np.abs(m).max() for m in maps
+    )  # white noise: coordinates near 50 are good to 4e-6
     for key, levels, size, ratio, aligned in PYRAMID:
         if (ratio == 0) == (form == "adaptive"):
             got = pool(maps, boxes, size, ratio, aligned, indices, arrays[levels], (4, 8, 16, 32))
@@ -132,20 +168,34 @@ def test_pyramid_equals_reference(cases_dir, form):
             np.testing.assert_allclose(got, want, atol=1e-5 * largest, err_msg=key)
 
 
-@pytest.mark.parametrize("key, rule", [("tv_levels", (1e-6, "logarithm")), ("d2_levels", (1e-8, "ratio"))])
+@pytest.mark.parametrize(
+    "key, rule", [("tv_levels", (1e-6, "logarithm")), ("d2_levels", (1e-8, "ratio"))]
+)
 def test_levels_equal_reference(key, rule, cases_dir):
     arrays, _, boxes, _ = _pyramid(cases_dir)
     levels = _pooler(*rule).assign_levels(boxes)
     np.testing.assert_array_equal(np.asarray(levels) - 2, arrays[key])
 
 
-SIDES = [(10, 2), (55, 2), (111.9, 2), (112, 3), (223.9, 3), (224, 4), (447.9, 4), (448, 5), (2000, 5)]
+SIDES = [
+    (10, 2),
+    (55, 2),
+    (111.9, 2),
+    (112, 3),
+    (223.9, 3),
+    (224, 4),
+    (447.9, 4),
+    (448, 5),
+    (2000, 5),
+]
 
 
 @pytest.mark.parametrize("rule", [(1e-6, "logarithm"), (1e-8, "ratio")])
 def test_level_of_square_boxes(rule):
     boxes = np.array([[3, 5, 3 + side, 5 + side] for side, _ in SIDES], "float32")
-    np.testing.assert_array_equal(_pooler(*rule).assign_levels(boxes), [level for _, level in SIDES])
+    np.testing.assert_array_equal(
+        _pooler(*rule).assign_levels(boxes), [level for _, level in SIDES]
+    )
 
 
 @pytest.mark.parametrize("rule", [(1e-6, "logarithm"), (1e-8, "ratio")])
@@ -166,7 +216,16 @@ def test_both_forms_agree(ratio, monkeypatch):
     maps = [draw.normal(size=(2, side, side + 3, 4)).astype("float32") for side in (16, 8, 4)]
     corners = draw.uniform(-20, 70, (90, 2))
     boxes = np.concatenate([corners, corners + draw.uniform(0, 60, (90, 2))], 1)
-    arguments = (maps, boxes, 3, ratio, True, draw.integers(0, 2, 90), draw.integers(0, 3, 90), (4, 8, 16))
+    arguments = (
+        maps,
+        boxes,
+        3,
+        ratio,
+        True,
+        draw.integers(0, 2, 90),
+        draw.integers(0, 3, 90),
+        (4, 8, 16),
+    )
     one = pool(*arguments)
     monkeypatch.setattr(module.keras.backend, "backend", lambda: "another")
     np.testing.assert_allclose(one, pool(*arguments), atol=2e-5)
@@ -237,6 +296,8 @@ def test_unknown_sizes(ratio, form):
     """Maps whose batch, height and width are known at run time only."""
     zero = np.zeros(1, "int32")
     signature = [tf.TensorSpec((None, None, None, 1)), tf.TensorSpec((None, 4))]
-    run = tf.function(lambda maps, boxes: roi_align([maps], boxes, zero, zero, (1,), 4, ratio, False), signature)
+    run = tf.function(
+        lambda maps, boxes: roi_align([maps], boxes, zero, zero, (1,), 4, ratio, False), signature
+    )
     got = run(RAMP, np.array([INSIDE], "float32"))
     np.testing.assert_allclose(got[0, ..., 0], FIXTURES[0][5], atol=1e-5)

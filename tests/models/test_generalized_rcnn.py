@@ -218,8 +218,8 @@ def test_heads_compute_for_real_boxes_only(model):
     seen = []
     mask = model.roi_heads.branches["mask"]
     pooler = mask.pooler
-    mask.pooler = lambda features, boxes, batch: seen.append(len(boxes)) or pooler(
-        features, boxes, batch
+    mask.pooler = lambda features, boxes, batch: (
+        seen.append(len(boxes)) or pooler(features, boxes, batch)
     )
     try:
         inputs = tiny_inputs()

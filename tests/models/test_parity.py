@@ -7,6 +7,8 @@ it is.
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -45,25 +47,41 @@ def _parameters():
         yield pytest.param(name, marks=marks, id=name)
 
 
-def _run(name: str) -> tuple[Case, keras.Model, dict, list[tuple[int, int]]]:
-    keras.backend.clear_session()
-    case = Case(CASES, name)
-    model = build_model(case.config)
-    report = load_tensors(model, case.tensors, SOURCES[case.source])
-    assert not report.reinitialised and not report.adapted
-    images = case.images
-    if case.source == "torchvision":
-        images = [to_network(image, case.config.input) for image in images]
-    else:  # the reference was fed unresized
-        images = [image[..., ::-1].astype("float32") for image in images]
-    canvas, sizes = pad_to_canvas(images, case.config.input.pad_multiple)
-    return case, model, {"images": canvas, "image_sizes": sizes}, sizes
+class Run:
+    """A case, the model with its weights, the network's inputs, and what is computed once."""
+
+    def __init__(self, name: str):
+        keras.backend.clear_session()
+        self.case = Case(CASES, name)
+        self.model = build_model(self.case.config)
+        report = load_tensors(self.model, self.case.tensors, SOURCES[self.case.source])
+        assert not report.reinitialised and not report.adapted
+        images = self.case.images
+        if self.case.source == "torchvision":
+            images = [to_network(image, self.case.config.input) for image in images]
+        else:  # the reference was fed unresized
+            images = [image[..., ::-1].astype("float32") for image in images]
+        canvas, self.sizes = pad_to_canvas(images, self.case.config.input.pad_multiple)
+        self.inputs = {"images": canvas, "image_sizes": self.sizes}
+
+    @functools.cached_property
+    def body(self) -> dict:
+        images = self.model.normalize(self.inputs["images"], self.inputs["image_sizes"])
+        return self.model.backbone(images)
+
+    @functools.cached_property
+    def pyramid(self) -> dict:
+        return self.model.neck(self.body)
+
+    @functools.cached_property
+    def outputs(self) -> dict[str, np.ndarray]:
+        return {k: np.asarray(v) for k, v in self.model.predict_on_batch(self.inputs).items()}
 
 
 @pytest.fixture(scope="module", params=_parameters())
 def run(request, cases_dir):
     """One model at a time: pytest runs all tests of a case before it makes the next."""
-    return _run(request.param)
+    return Run(request.param)
 
 
 def nchw(x) -> np.ndarray:
@@ -74,13 +92,8 @@ def relative_error(got: np.ndarray, want: np.ndarray) -> float:
     return float(np.abs(got - want).max() / np.abs(want).max())
 
 
-def _features(model, inputs):
-    body = model.backbone(model.normalize(inputs["images"], inputs["image_sizes"]))
-    return body, model.neck(body)
-
-
 def test_normalised_input(run):
-    case, model, inputs, _ = run
+    case, model, inputs = run.case, run.model, run.inputs
     if not case.has("mid/images"):
         pytest.skip("the case holds no network input")
     got = nchw(model.normalize(inputs["images"], inputs["image_sizes"]))[:1]
@@ -89,9 +102,8 @@ def test_normalised_input(run):
 
 
 def test_backbone_and_pyramid(run):
-    case, model, inputs, _ = run
-    body, pyramid = _features(model, inputs)
-    for prefix, features in (("mid/body/", body), ("mid/fpn/", pyramid)):
+    case, model, inputs = run.case, run.model, run.inputs
+    for prefix, features in (("mid/body/", run.body), ("mid/fpn/", run.pyramid)):
         stored = case.stage(prefix)
         assert stored
         for key, want in stored.items():
@@ -110,9 +122,9 @@ def _level(features: dict, key: str):
 
 
 def test_rpn_head(run):
-    case, model, inputs, _ = run
-    logits, deltas = model.rpn.predict_boxes(_features(model, inputs)[1])
-    sizes = [np.asarray(value).shape[1:3] for value in _features(model, inputs)[1].values()]
+    case, model, inputs = run.case, run.model, run.inputs
+    logits, deltas = model.rpn.predict_boxes(run.pyramid)
+    sizes = [np.asarray(value).shape[1:3] for value in run.pyramid.values()]
     for kind, values in enumerate((logits, deltas)):
         for level, (value, (height, width)) in enumerate(zip(values, sizes)):
             want = case.stage(f"mid/rpn_head/{kind}/")[str(level)]
@@ -124,10 +136,10 @@ def test_rpn_head(run):
 
 
 def test_anchors(run):
-    case, model, inputs, _ = run
+    case, model, inputs = run.case, run.model, run.inputs
     if not case.has("mid/anchors"):
         pytest.skip("the case holds no anchors")
-    anchors = model.rpn.make_anchors(_features(model, inputs)[1], inputs["images"])
+    anchors = model.rpn.make_anchors(run.pyramid, inputs["images"])
     np.testing.assert_array_equal(np.concatenate(anchors), case.arrays["mid/anchors"])
 
 
@@ -136,13 +148,9 @@ def _reference_proposals(case) -> list[np.ndarray]:
     return [found[k] for k in sorted(found) if k.split("/")[-1] in ("0", "1", "proposal_boxes")]
 
 
-def _proposals(model, inputs):
-    return model.rpn(_features(model, inputs)[1], inputs["images"], inputs["image_sizes"])
-
-
 def test_proposals(run):
-    case, model, inputs, _ = run
-    proposals = _proposals(model, inputs)
+    case, model, inputs = run.case, run.model, run.inputs
+    proposals = model.rpn(run.pyramid, inputs["images"], inputs["image_sizes"])
     for row, want in enumerate(_reference_proposals(case)):
         got = np.asarray(proposals["boxes"][row])[np.asarray(proposals["valid"][row])]
         assert got.shape == want.shape
@@ -152,12 +160,12 @@ def test_proposals(run):
 
 
 def test_box_branch_on_reference_proposals(run):
-    case, model, inputs, _ = run
+    case, model, inputs = run.case, run.model, run.inputs
     boxes = _reference_proposals(case)
     number = max(map(len, boxes))
     padded = np.stack([np.pad(b, ((0, number - len(b)), (0, 0))) for b in boxes])
     valid = np.stack([np.arange(number) < len(b) for b in boxes])
-    outputs = model.roi_heads.box(_features(model, inputs)[1], padded, valid)
+    outputs = model.roi_heads.box(run.pyramid, padded, valid)
     want_logits, want_deltas = case.arrays["mid/box_pred/0"], case.arrays["mid/box_pred/1"]
     logits = np.asarray(outputs["class_logits"])[valid][: len(want_logits)]
     deltas = np.asarray(outputs["box_deltas"])[valid][: len(want_logits)]
@@ -175,20 +183,20 @@ def _labels(case, image):
     return case.output(image, "classes")
 
 
-def _final(case, model, inputs, sizes, image) -> dict:
-    outputs = {k: np.asarray(v)[image] for k, v in model.predict_on_batch(inputs).items()}
+def _final(run, image) -> dict:
+    case, outputs = run.case, {k: v[image] for k, v in run.outputs.items()}
     original = case.images[image].shape[:2]
     if "output_size" in case.info:
         original = case.info["output_size"][image]
     elif case.source == "detectron2":
         original = tuple(case.arrays[f"out/{image}/pred_masks"].shape[1:])
-    return to_original_frame(outputs, sizes[image], original, case.config.mask)
+    return to_original_frame(outputs, run.sizes[image], original, case.config.mask)
 
 
 def test_detections_and_masks(run):
-    case, model, inputs, sizes = run
+    case, model, inputs, sizes = run.case, run.model, run.inputs, run.sizes
     for image in range(len(case.images)):
-        got = _final(case, model, inputs, sizes, image)
+        got = _final(run, image)
         boxes, scores, labels = (
             case.output(image, "boxes"),
             case.output(image, "scores"),
@@ -220,14 +228,14 @@ def _compare_masks(case, image, masks):
 
 def test_mask_logits(run):
     """On the reference's own detections, in the network frame."""
-    case, model, inputs, _ = run
+    case, model, inputs = run.case, run.model, run.inputs
     want = case.arrays["mid/mask_logits"]
     detections = case.stage("mid/det/0/")
     if not detections:
         pytest.skip("the case holds no detections in the network frame")
     boxes = detections["boxes" if case.source == "torchvision" else "pred_boxes"][None]
     valid = np.ones(boxes.shape[:2], bool)
-    features = _features(model, inputs)[1]
+    features = run.pyramid
     mask = model.roi_heads.branches["mask"]
     for k in range(case.config.num_classes):
         logits = np.asarray(mask(features, boxes, np.full(boxes.shape[:2], k), valid))[0]
@@ -236,10 +244,10 @@ def test_mask_logits(run):
 
 
 def test_soft_masks(run):
-    case, model, inputs, _ = run
+    case, model, inputs = run.case, run.model, run.inputs
     if case.source != "torchvision" or case.is_subsampled:
         pytest.skip("only torchvision returns soft masks")
-    outputs = {k: np.asarray(v)[0] for k, v in model.predict_on_batch(inputs).items()}
+    outputs = {k: v[0] for k, v in run.outputs.items()}
     from kmrcnn.postprocess.paste_masks import paste_masks
 
     want = case.output(0, "masks")[:, 0]
@@ -283,7 +291,7 @@ LOSS_NAMES = {  # ours: torchvision's, Detectron2's
 
 def test_training_losses(run):
     """With every anchor and proposal sampled, so that nothing is random."""
-    case, model, inputs, sizes = run
+    case, model, inputs, sizes = run.case, run.model, run.inputs, run.sizes
     stored = case.stage("train/loss/")
     if not stored:
         pytest.skip("the case holds no training step")

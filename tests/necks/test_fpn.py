@@ -11,16 +11,25 @@ INFO = {"C2": (4, 4), "C3": (6, 8), "C4": (8, 16), "C5": (10, 32)}
 def features(height=64, width=96, batch=2):
     draw = np.random.default_rng(0)
     return {
-        name: draw.normal(size=(batch, -(-height // stride), -(-width // stride), channels)).astype("float32")
+        name: draw.normal(size=(batch, -(-height // stride), -(-width // stride), channels)).astype(
+            "float32"
+        )
         for name, (channels, stride) in INFO.items()
     }
 
 
 @pytest.mark.parametrize("norm", ["none", "batch_norm", "group_norm"])
 def test_layer(norm):
-    neck = layer_check(lambda: FPN(NeckConfig(channels=8, norm=norm, norm_groups=4), INFO, name="neck"), features())
+    neck = layer_check(
+        lambda: FPN(NeckConfig(channels=8, norm=norm, norm_groups=4), INFO, name="neck"), features()
+    )
     paths = {weight.path for weight in neck.weights}
-    assert {"neck/lateral2/kernel", "neck/lateral5/kernel", "neck/output2/kernel", "neck/output5/kernel"} <= paths
+    assert {
+        "neck/lateral2/kernel",
+        "neck/lateral5/kernel",
+        "neck/output2/kernel",
+        "neck/output5/kernel",
+    } <= paths
     assert ("neck/lateral2/bias" in paths) == (norm == "none")
     assert ("neck/output5/norm/gamma" in paths) == (norm != "none")
 
@@ -62,7 +71,8 @@ def test_top_down_path_by_hand():
         conv.kernel.assign(np.pad(np.ones((1, 1)), 1)[..., None, None])
     pyramid = neck({"C3": fine, "C4": coarse})
     np.testing.assert_allclose(
-        np.asarray(pyramid["P3"])[0, ..., 0], [[100, 101, 202, 203], [104, 105, 206, 207], [308, 309, 410, 411]]
+        np.asarray(pyramid["P3"])[0, ..., 0],
+        [[100, 101, 202, 203], [104, 105, 206, 207], [308, 309, 410, 411]],
     )
     np.testing.assert_allclose(pyramid["P4"], coarse)
     np.testing.assert_allclose(pyramid["P5"], coarse[:, ::2, ::2])

@@ -22,7 +22,7 @@ class ExampleBatches(keras.utils.PyDataset):
         config: The model's input settings: channel order and padding.
         batch_size: Pictures per batch; the last incomplete batch is left out.
         max_objects: Slots for ground truth per picture; further objects are dropped, smallest
-            first.
+            first. Crowds and objects without a pixel are no ground truth.
         flip: Mirror every other picture left to right and top to bottom, at random.
         seed: Of the order and the flips.
         **kwargs: `workers`, `use_multiprocessing`, `max_queue_size` of `keras.utils.PyDataset`.
@@ -82,7 +82,9 @@ class ExampleBatches(keras.utils.PyDataset):
             image, masks = image[::step_y, ::step_x], masks[:, ::step_y, ::step_x]
         if self.config.channel_order == "bgr":
             image = image[..., ::-1]
-        largest = np.argsort(-example.area, kind="stable")[: self.max_objects]
+        largest = np.argsort(-example.area, kind="stable")
+        usable = masks.any(axis=(1, 2)) & ~example.is_crowd
+        largest = largest[usable[largest]][: self.max_objects]
         return image, masks[largest], example.classes[largest]
 
     def _collate(self, loaded: list) -> dict[str, Any]:

@@ -101,7 +101,8 @@ def _resize_pillow(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if image.dtype != np.uint8:
         image = np.asarray(image, np.float32)
     channels = image.shape[2]
-    whole = image.dtype == np.uint8 and channels in (1, 3, 4)
+    # not four: Pillow would take the last one for transparency and weight the others by it
+    whole = image.dtype == np.uint8 and channels in (1, 3)
     planes = [np.squeeze(image, 2) if channels == 1 else image]
     if not whole:
         planes = [image[:, :, c] for c in range(channels)]

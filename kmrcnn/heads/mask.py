@@ -80,7 +80,10 @@ class MaskBranch(keras.layers.Layer):
 
     def _all_classes(self, x):
         kernel = ops.cast(self.logits.kernel[0, 0], x.dtype)  # (C, K)
-        return ops.matmul(x, kernel) + ops.cast(self.logits.bias, x.dtype)
+        # Two axes: oneDNN's broadcasting product damages the heap in TensorFlow 2.21 (issue 117700).
+        values = ops.matmul(ops.reshape(x, (-1, x.shape[-1])), kernel)
+        values = ops.reshape(values, (-1,) + tuple(x.shape[1:-1]) + (kernel.shape[1],))
+        return values + ops.cast(self.logits.bias, x.dtype)
 
     def _one_class(self, x, classes):
         if self.config.class_agnostic:

@@ -16,7 +16,9 @@ def test_binary_cross_entropy_equals_the_definition(target):
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("logit, target, want", [(500, 1, 0), (500, 0, 500), (-500, 1, 500), (-500, 0, 0)])
+@pytest.mark.parametrize(
+    "logit, target, want", [(500, 1, 0), (500, 0, 500), (-500, 1, 500), (-500, 0, 0)]
+)
 def test_binary_cross_entropy_does_not_overflow(logit, target, want):
     logit = tf.constant(float(logit))
     with tf.GradientTape() as tape:
@@ -28,10 +30,20 @@ def test_binary_cross_entropy_does_not_overflow(logit, target, want):
 
 @pytest.mark.parametrize(
     "beta, difference, want",
-    [(1, 0.5, 0.125), (1, -0.5, 0.125), (1, 3, 2.5), (0.5, 0.5, 0.25), (1 / 9, 1, 1 - 1 / 18), (0, 0.01, 0.01), (0, -2, 2)],
+    [
+        (1, 0.5, 0.125),
+        (1, -0.5, 0.125),
+        (1, 3, 2.5),
+        (0.5, 0.5, 0.25),
+        (1 / 9, 1, 1 - 1 / 18),
+        (0, 0.01, 0.01),
+        (0, -2, 2),
+    ],
 )
 def test_smooth_l1(beta, difference, want):
-    assert float(smooth_l1(tf.constant(1.0 + difference), tf.constant(1.0), beta)) == pytest.approx(want, rel=1e-4)
+    assert float(smooth_l1(tf.constant(1.0 + difference), tf.constant(1.0), beta)) == pytest.approx(
+        want, rel=1e-4
+    )
 
 
 def test_masked_sum_ignores_what_is_not_finite():

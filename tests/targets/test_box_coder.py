@@ -31,7 +31,9 @@ def test_hand_checked():
 def test_decode_inverts_encode():
     draw = np.random.default_rng(0)
     corners, references = draw.uniform(0, 400, (2, 2, 30, 2))
-    boxes, references = (np.concatenate([c, c + draw.uniform(20, 90, c.shape)], -1) for c in (corners, references))
+    boxes, references = (
+        np.concatenate([c, c + draw.uniform(20, 90, c.shape)], -1) for c in (corners, references)
+    )
     deltas = encode(boxes, references, (10.0, 10.0, 5.0, 5.0))
     np.testing.assert_allclose(decode(deltas, references, (10.0, 10.0, 5.0, 5.0)), boxes, atol=1e-3)
 

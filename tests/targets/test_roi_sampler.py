@@ -13,7 +13,9 @@ GT = np.array([[10, 10, 40, 40], [50, 50, 90, 90], [0, 0, 0, 0]], "float32")
 def sets(valid_gt=(True, True, False), proposals=60):
     """Two images: proposals near the ground truth and far from it; the last ten slots unused."""
     draw = np.random.default_rng(0)
-    near = GT[draw.integers(0, 2, (2, proposals // 2))] + draw.uniform(-2, 2, (2, proposals // 2, 4))
+    near = GT[draw.integers(0, 2, (2, proposals // 2))] + draw.uniform(
+        -2, 2, (2, proposals // 2, 4)
+    )
     corners = draw.uniform(100, 200, (2, proposals // 2, 2))
     boxes = np.concatenate([near, np.concatenate([corners, corners + 20], -1)], 1).astype("float32")
     valid = np.ones((2, proposals), bool)
@@ -42,7 +44,9 @@ def test_samples_are_balanced_and_labelled():
     for image in range(2):
         front = samples.foreground[image]
         matched = samples.gt_index[image][front]
-        np.testing.assert_array_equal(samples.classes[image][front], targets["classes"][image][matched])
+        np.testing.assert_array_equal(
+            samples.classes[image][front], targets["classes"][image][matched]
+        )
         assert np.abs(samples.boxes[image][front] - GT[matched]).max() <= 2
 
 

@@ -20,7 +20,14 @@ def drawn(*arguments, seed=0):
 
 @pytest.mark.parametrize(
     "available, want",  # of 20, at most 25 % foreground
-    [((50, 50), (5, 15)), ((2, 50), (2, 18)), ((50, 3), (5, 3)), ((0, 50), (0, 20)), ((3, 0), (3, 0)), ((0, 0), (0, 0))],
+    [
+        ((50, 50), (5, 15)),
+        ((2, 50), (2, 18)),
+        ((50, 3), (5, 3)),
+        ((0, 50), (0, 20)),
+        ((3, 0), (3, 0)),
+        ((0, 0), (0, 0)),
+    ],
 )
 def test_counts(available, want):
     pools = masks(*available)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ def layer_check(
     atol: float = 1e-5,
     float16_atol: float = 0.05,
     trains: bool = True,
+    loss: Callable[[keras.layers.Layer], Any] | None = None,
 ) -> keras.layers.Layer:
     """Build, graph = eager, save and reload of the weights, float16 policy, one gradient step.
 
@@ -28,6 +30,7 @@ def layer_check(
         atol: Between eager and graph mode, and after a reload.
         float16_atol: Between float32 and mixed float16, relative to the largest output.
         trains: Whether the layer has trainable weights that its outputs depend on.
+        loss: What the gradient step minimises; without it, the mean square of the outputs.
 
     Returns:
         A built float32 layer.
@@ -39,7 +42,7 @@ def layer_check(
     _compare(_flat(tf.function(lambda *x: layer(*x))(*inputs)), eager, atol)
     _compare(_flat(_reloaded(layer, make, inputs)(*inputs)), eager, atol)
     _check_float16(layer, make, inputs, eager, float16_atol)
-    _check_gradient_step(layer, inputs, trains)
+    _check_gradient_step(layer, trains, loss or partial(_mean_square, inputs=inputs))
     return layer
 
 
@@ -100,15 +103,19 @@ def _check_float16(layer, make, inputs, want, tolerance):
     )
 
 
-def _check_gradient_step(layer, inputs, trains):
+def _mean_square(layer, inputs):
+    outputs = [v for v in tf.nest.flatten(layer(*inputs)) if v.dtype.is_floating]
+    return sum(tf.reduce_mean(tf.cast(v, "float32") ** 2) for v in outputs)
+
+
+def _check_gradient_step(layer, trains, loss):
     with tf.GradientTape() as tape:
-        outputs = [v for v in tf.nest.flatten(layer(*inputs)) if v.dtype.is_floating]
-        loss = sum(tf.reduce_mean(tf.cast(v, "float32") ** 2) for v in outputs)
+        value = loss(layer)
     variables = layer.trainable_variables
     assert bool(variables) == trains
     if not trains:
         return
-    gradients = tape.gradient(loss, [v.value for v in variables])
+    gradients = tape.gradient(value, [v.value for v in variables])
     for variable, gradient in zip(variables, gradients):
         assert gradient is not None, variable.path
         assert np.isfinite(gradient).all(), variable.path

@@ -34,7 +34,7 @@ class BoxBranch(keras.layers.Layer):
     """
 
     def __init__(self, config: BoxConfig, pooler: keras.layers.Layer, num_classes: int, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # boxes keep float32
         self.config = config
         self.pooler = pooler
         self.num_classes = num_classes

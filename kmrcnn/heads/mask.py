@@ -38,7 +38,7 @@ class MaskBranch(keras.layers.Layer):
     """
 
     def __init__(self, config: MaskConfig, pooler: keras.layers.Layer, num_classes: int, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # boxes keep float32
         self.config = config
         self.pooler = pooler
         norm = NormSpec(config.norm, config.norm_epsilon, config.norm_groups)
@@ -80,7 +80,7 @@ class MaskBranch(keras.layers.Layer):
 
     def _all_classes(self, x):
         kernel = ops.cast(self.logits.kernel[0, 0], x.dtype)  # (C, K)
-        # Two axes: oneDNN's broadcasting product damages the heap in TensorFlow 2.21 (issue 117700).
+        # On two axes: a broadcasting product damages the heap in TensorFlow 2.21 (issue 117700).
         values = ops.matmul(ops.reshape(x, (-1, x.shape[-1])), kernel)
         values = ops.reshape(values, (-1,) + tuple(x.shape[1:-1]) + (kernel.shape[1],))
         return values + ops.cast(self.logits.bias, x.dtype)

@@ -124,29 +124,24 @@ class ConvNormAct(keras.layers.Layer):
 
     def _convolve(self, x, kernel):
         kernel = ops.cast(kernel, self.compute_dtype)
-        batch, *size, filters = self.compute_output_shape(x.shape)
         if self.strides == 1:
-            x = convolve(x, kernel, 1, "same")
-        elif self.kernel_size == 1 and x.shape[-1] < 16:
-            # With a stride, the gradient of oneDNN damages the heap here (TensorFlow 2.21).
-            x = convolve(x[:, :: self.strides, :: self.strides], kernel, 1, "valid")
-        else:
-            pad = (self.kernel_size - 1) // 2
-            if pad:
-                x = ops.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-            x = convolve(x, kernel, self.strides, "valid")
-        if not batch and all(size):  # TensorFlow with oneDNN gives an empty batch the input's shape
-            x = ops.reshape(x, (-1, *size, filters))
-        return x
+            return convolve(x, kernel, 1, "same")
+        pad = (self.kernel_size - 1) // 2
+        if pad:
+            x = ops.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+        return convolve(x, kernel, self.strides, "valid")
 
 
 def convolve(x: Tensor, kernel: Tensor, strides: int, padding: str) -> Tensor:
-    """`keras.ops.conv`, but grouped kernels go to TensorFlow's own kernel.
-
-    keras.ops hands them to XLA, which compiles anew for every image size and was four times slower
-    on a CPU.
-    """
-    if kernel.shape[2] != x.shape[3] and keras.backend.backend() == "tensorflow":
+    """`keras.ops.conv`, with two detours around TensorFlow's CPU kernels, the numbers unchanged."""
+    if keras.backend.backend() != "tensorflow":
+        return ops.conv(x, kernel, strides=strides, padding=padding)
+    if kernel.shape[0] == 1 and strides > 1 and x.shape[3] < 16:
+        # oneDNN's gradient of a strided 1x1 convolution of few channels damages the heap (2.21).
+        x, strides = x[:, ::strides, ::strides], 1
+    if kernel.shape[2] != x.shape[3]:
+        # keras.ops hands grouped kernels to XLA, which compiles anew for every image size and was
+        # four times slower.
         import tensorflow as tf
 
         return tf.nn.conv2d(x, kernel, strides, padding.upper())

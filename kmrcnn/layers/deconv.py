@@ -35,8 +35,9 @@ class Deconv2x2(keras.layers.Layer):
         """(N, h, w, 2, 2, filters): the output before its pixels are put in place."""
         height, width, channels = x.shape[1:]
         matrix = ops.reshape(ops.transpose(self.kernel, (3, 0, 1, 2)), (channels, 4 * self.filters))
-        x = ops.matmul(ops.reshape(x, (-1, channels)), matrix)
-        return ops.reshape(x, (-1, height, width, 2, 2, self.filters)) + self.bias
+        x = ops.matmul(ops.reshape(x, (-1, channels)), ops.cast(matrix, x.dtype))
+        x = ops.reshape(x, (-1, height, width, 2, 2, self.filters))
+        return x + ops.cast(self.bias, x.dtype)
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape

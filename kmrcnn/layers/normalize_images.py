@@ -23,7 +23,7 @@ class NormalizeImages(keras.layers.Layer):
     """
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # pixels keep float32
         self.mean = tuple(mean)
         self.std = tuple(std)
 

@@ -41,8 +41,8 @@ def roi_align(
         aligned: Shift by half a pixel before sampling, so that pixel centres sit at integers.
 
     Returns:
-        (N, P, P, C) in the dtype of the features; coordinates are computed in float32. A box with a coordinate that is
-        not finite gives zeros. Features get gradients, boxes none.
+        (N, P, P, C) in the dtype of the features; coordinates are computed in float32. A box with
+        a coordinate that is not finite gives zeros. Features get gradients, boxes none.
     """
     rois = _locate(boxes, levels, strides, output_size, aligned)
     if sampling_ratio > 0 and keras.backend.backend() == "tensorflow":
@@ -104,7 +104,8 @@ def _crop_and_resize(features, rois, batch_indices, levels, size, ratio) -> Tens
     pooled, members = [], []
     for level, feature in enumerate(features):
         index = tf.where(tf.equal(levels, level))[:, 0]
-        padded = tf.pad(feature, ((0, 0), (1, 1), (1, 1), (0, 0)), "SYMMETRIC")
+        maps = tf.cast(feature, "float32") if feature.dtype == tf.bfloat16 else feature  # no kernel
+        padded = tf.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0)), "SYMMETRIC")
         height, width = (tf.cast(n - 1, "float32") for n in tf.unstack(tf.shape(padded)[1:3]))
         top, left, bin_height, bin_width = (tf.gather(v, index) for v in rois)
         step_y, step_x = bin_height / ratio, bin_width / ratio
@@ -154,7 +155,9 @@ def _pool_adaptive(table, grid, rois, size) -> Tensor:
     (TensorFlow, torch).
     """
     number = ops.shape(rois.top)[0]
-    spare = [(0, BLOCK - number % BLOCK)]  # fills the last block, and makes one where there are no RoIs
+    spare = [
+        (0, BLOCK - number % BLOCK)
+    ]  # fills the last block, and makes one where there are no RoIs
     rois = _RoIs(*(ops.pad(v, spare) for v in rois))
     grid = _Grid(*(ops.pad(v, spare, constant_values=c) for v, c in zip(grid, (0, 1, 1))))
     counts_y = _count_samples(rois.bin_height, grid.height, size)
@@ -188,7 +191,8 @@ def _pool_adaptive(table, grid, rois, size) -> Tensor:
 def _count_samples(bin_size, length, size) -> Tensor:
     """ceil(bin size), (N,) float32.
 
-    A box four times as long as its map, or longer, is sampled more coarsely: an absurd box must not loop for ever.
+    A box four times as long as its map, or longer, is sampled more coarsely: an absurd box must
+    not loop for ever.
     """
     most = ops.maximum(ops.ceil(ops.cast(4 * length, "float32") / size), 8.0)
     return ops.minimum(ops.maximum(ops.ceil(bin_size), 0.0), most)
@@ -215,7 +219,7 @@ def _taps(start, bin_size, counts, sample, length, size):
     P) each.
     """
     bins = ops.arange(size, dtype="float32")
-    # This order of operations is the reference systems': at coordinate 50 another one moves a value by 1e-5.
+    # The reference systems' order of operations: another one moves values near x = 50 by 1e-5.
     offset = (ops.cast(sample, "float32") + 0.5) * bin_size / ops.maximum(counts, 1.0)
     point = start[:, None] + bins[None, :] * bin_size[:, None] + offset[:, None]
     limit = ops.cast(length, "float32")[:, None]

@@ -119,11 +119,12 @@ def _fixpoint_nms(
     )
     pad = max(max_outputs - candidates, 0)
     final, place = ops.top_k(ops.where(keep, best, NEVER), min(max_outputs, candidates))
-    take = lambda values: ops.take_along_axis(values, place, axis=1)  # noqa: E731
     valid = final > NEVER / 2 if score_threshold < 0 else final > score_threshold
+    final_boxes = ops.take_along_axis(chosen, place[..., None], axis=1)
+    final_groups = ops.take_along_axis(group, place, axis=1)
     return Kept(
-        ops.pad(ops.take_along_axis(chosen, place[..., None], axis=1), ((0, 0), (0, pad), (0, 0))),
+        ops.pad(ops.where(valid[..., None], final_boxes, 0.0), ((0, 0), (0, pad), (0, 0))),
         ops.pad(ops.where(valid, final, 0.0), ((0, 0), (0, pad))),
-        ops.pad(take(group), ((0, 0), (0, pad))),
+        ops.pad(ops.where(valid, final_groups, 0), ((0, 0), (0, pad))),
         ops.pad(valid, ((0, 0), (0, pad))),
     )

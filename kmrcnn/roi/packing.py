@@ -14,7 +14,7 @@ class PackedRoIs(NamedTuple):
     """The used slots of a padded set (B, R), in order.
 
     N is the number of valid boxes where the backend allows sizes that depend on values
-    (TensorFlow), else B * R.
+    (TensorFlow), but at least 1; else B * R.
     """
 
     boxes: Tensor  # (N, 4) float32, xyxy, network frame
@@ -23,10 +23,16 @@ class PackedRoIs(NamedTuple):
 
 
 def pack(boxes: Tensor, valid: Tensor) -> PackedRoIs:
-    """Keep the valid boxes of (B, R, 4), given `valid` (B, R)."""
+    """Keep the valid boxes of (B, R, 4), given `valid` (B, R).
+
+    Without any the first slot stays: TensorFlow's oneDNN convolutions fail on an empty batch where
+    the number of channels changes, and batch norm would learn NaN from it.
+    """
     number = ops.shape(boxes)[1]
     if keras.backend.backend() == "tensorflow":
-        slots = ops.cast(ops.nonzero(ops.reshape(valid, (-1,)))[0], "int32")
+        used = ops.reshape(valid, (-1,))
+        first = ops.logical_and(ops.arange(ops.shape(used)[0]) == 0, ops.logical_not(ops.any(used)))
+        slots = ops.cast(ops.nonzero(ops.logical_or(used, first))[0], "int32")
     else:
         slots = ops.arange(ops.shape(boxes)[0] * number, dtype="int32")
     flat = ops.take(ops.reshape(boxes, (-1, 4)), slots, axis=0)
@@ -45,4 +51,6 @@ def unpack(values: Tensor, packed: PackedRoIs, valid: Tensor) -> Tensor:
     rest = tuple(values.shape[1:])
     shape = (batch * number,) + rest
     flat = ops.scatter(ops.expand_dims(packed.slots, -1), values, shape)
-    return ops.reshape(flat, (-1, valid.shape[1] or number) + rest)
+    values = ops.reshape(flat, (-1, valid.shape[1] or number) + rest)
+    used = ops.reshape(valid, (-1, valid.shape[1] or number) + (1,) * len(rest))
+    return ops.where(used, values, ops.zeros_like(values))

@@ -39,7 +39,7 @@ class RoIPooler(keras.layers.Layer):
         level_names: tuple[str, ...],
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # boxes keep float32
         self.config = config
         self.output_size = output_size
         self.level_names = tuple(level_names)

@@ -36,7 +36,7 @@ class RoIHeads(keras.layers.Layer):
         seed: int | None = None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # boxes keep float32
         self.box = box
         self.branches = dict(branches)
         self.seed_generator = keras.random.SeedGenerator(seed)

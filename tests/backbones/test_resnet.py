@@ -38,8 +38,12 @@ def test_layer():
     config = BackboneConfig(name="resnet18", stem_channels=4, res2_channels=4, norm="batch_norm")
     backbone = layer_check(lambda: ResNet(config, name="backbone"), images(33, 47), atol=1e-3)
     paths = {weight.path for weight in backbone.weights}
-    assert {"backbone/stem/kernel", "backbone/stem/norm/gamma", "backbone/res5_1/conv2/norm/moving_mean",
-            "backbone/res3_0/shortcut/kernel"} <= paths  # fmt: skip
+    assert {
+        "backbone/stem/kernel",
+        "backbone/stem/norm/gamma",
+        "backbone/res5_1/conv2/norm/moving_mean",
+        "backbone/res3_0/shortcut/kernel",
+    } <= paths
     assert "backbone/res2_0/shortcut/kernel" not in paths
 
 
@@ -172,11 +176,6 @@ def test_stem_is_pooled_by_maximum():
     want = np.zeros((4, 4))
     want[1:3, 1] = 5.0
     np.testing.assert_array_equal(np.asarray(backbone(image)["C2"])[0, ..., 0], want)
-
-
-def test_empty_batch():
-    features = ResNet(BackboneConfig(name="resnet18", **NARROW))(images()[:0])
-    assert shapes(features)["C5"] == (2, 3, 64)
 
 
 def test_unknown_name():

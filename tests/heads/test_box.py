@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kmrcnn.config.schema import BoxConfig, PoolerConfig
 from kmrcnn.heads.box import BoxBranch
+from kmrcnn.postprocess.nms import NEVER
 from kmrcnn.roi.pooler import RoIPooler
 from kmrcnn.targets import box_coder
 from kmrcnn.targets.roi_sampler import Samples
@@ -112,7 +113,9 @@ def test_scores_that_are_not_finite_never_show():
         "boxes": np.array([[[0, 0, 9, 9], [20, 20, 40, 40]]], "float32"),
         "valid": np.ones((1, 2), bool),
     }
-    found = layer.decode(outputs, proposals, np.array([[64, 64]], "int32"))
+    sizes = np.array([[64, 64]], "int32")
+    assert (np.asarray(layer.score_boxes(outputs, proposals, sizes)[1])[0, 0] == NEVER).all()
+    found = layer.decode(outputs, proposals, sizes)
     assert np.asarray(found["classes"])[0][np.asarray(found["valid"])[0]].tolist() == [2]
 
 

@@ -72,7 +72,7 @@ def test_class_agnostic_masks_ignore_the_class():
     np.testing.assert_array_equal(first, layer(features, boxes, CLASSES * 0, VALID))
 
 
-def test_predictor_after_the_deconvolution_gives_the_same(monkeypatch):
+def test_predictor_after_the_deconvolution_gives_the_same():
     """The usual order: deconvolution in place, relu, 1x1 convolution."""
     layer, (features, boxes) = randomized(), inputs()
     packed = pack(boxes, VALID)

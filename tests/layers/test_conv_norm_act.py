@@ -116,10 +116,6 @@ def test_frozen_norm_does_not_train_but_its_kernel_does():
     assert [v.path.split("/")[-1] for v in layer.trainable_variables] == ["kernel"]
 
 
-def test_empty_batch():
-    assert ConvNormAct(8, 3, 2)(inputs()[:0]).shape == (0, 4, 5, 8)
-
-
 def test_wrong_groups():
     with pytest.raises(ValueError, match="`groups` must divide.*groups=3"):
         ConvNormAct(8, 3, groups=3)(inputs())

@@ -130,10 +130,9 @@ def _pool_case(arrays, case, upstream):
 
     @tf.function
     def run(maps):
-        pooled = roi_align(
-            [maps], rois[:, 1:], rois[:, 0].astype("int32"), np.zeros(len(rois), "int32"), (stride,),
-            case["output_size"][0], case["sampling_ratio"], case["aligned"],
-        )  # fmt: skip
+        indices, levels = rois[:, 0].astype("int32"), np.zeros(len(rois), "int32")
+        size, ratio, aligned = case["output_size"][0], case["sampling_ratio"], case["aligned"]
+        pooled = roi_align([maps], rois[:, 1:], indices, levels, (stride,), size, ratio, aligned)
         return pooled, tf.gradients(pooled, maps, upstream)[0]
 
     return run(maps)

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 from kmrcnn.config.schema import BackboneConfig, BoxConfig, MaskConfig, NeckConfig, PoolerConfig
+from kmrcnn.layers.roi_align import roi_align
 from kmrcnn.models.build import build_model
+from kmrcnn.roi import pooler
 from tests.conftest import ROOT
+from tests.layer_check import dtype_policy
 from tests.tiny import tiny_config, tiny_inputs, tiny_model, tiny_targets
 
 
@@ -212,7 +215,7 @@ def test_frozen_stages_do_not_train():
 
 
 def test_heads_compute_for_real_boxes_only(model):
-    """The pooler of a branch is handed as many boxes as are valid, not as many as there are slots."""
+    """The pooler of a branch is handed as many boxes as are valid, not as there are slots."""
     if keras.backend.backend() != "tensorflow":
         pytest.skip("other backends have static sizes")
     seen = []
@@ -236,6 +239,51 @@ def test_heads_compute_for_real_boxes_only(model):
     assert (logits[0, :5] != 0).any() and (logits[0, 5:] == 0).all() and (logits[1] == 0).all()
 
 
+def test_picture_without_detections_or_objects():
+    """Heads whose channels change: TensorFlow's convolutions fail there on an empty batch."""
+    model = tiny_model(
+        box=BoxConfig(
+            num_convs=2,
+            conv_channels=24,
+            num_fcs=1,
+            fc_channels=32,
+            norm="batch_norm",
+            max_detections=12,
+            score_threshold=1.0,
+        ),
+        mask=MaskConfig(num_convs=2, channels=24, norm="batch_norm"),
+    )
+    inputs = tiny_inputs()
+    outputs = predict(model, inputs)
+    assert not outputs["valid"].any()
+    assert all((outputs[name] == 0).all() for name in ("boxes", "scores", "masks"))
+    losses = model(inputs | {"targets": tiny_targets(inputs, 0)}, training=True)
+    assert float(losses["loss_box"]) == float(losses["loss_mask"]) == 0.0
+    assert all(np.isfinite(np.asarray(weight)).all() for weight in model.weights)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(model, policy, monkeypatch):
+    inputs = tiny_inputs()
+    want = predict(model, inputs)
+    seen = set()
+
+    def spy(features, boxes, *arguments):
+        seen.add(tuple(keras.backend.standardize_dtype(x.dtype) for x in (features[0], boxes)))
+        return roi_align(features, boxes, *arguments)
+
+    monkeypatch.setattr(pooler, "roi_align", spy)
+    with dtype_policy(policy):
+        mixed = tiny_model()
+    got = predict(mixed, inputs)
+    assert {str(value.dtype) for value in got.values()} == {"float32", "int32", "bool"}
+    np.testing.assert_allclose(got["scores"], want["scores"], atol=0.02)
+    losses = mixed(inputs | {"targets": tiny_targets(inputs)}, training=True)
+    assert all(np.isfinite(float(value)) for value in losses.values())
+    # a float16 box would be half a pixel off at x = 1000
+    assert seen == {(policy.removeprefix("mixed_"), "float32")}
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="backbone.name.*resnet50.*Received: 'vgg'"):
         build_model(tiny_config(backbone=BackboneConfig(name="vgg")))
@@ -252,7 +300,8 @@ import keras
 assert keras.backend.backend() == "jax"
 model = build_model(tiny_config())
 model.load_weights(sys.argv[1])
-np.savez(sys.argv[2], **{k: np.asarray(v) for k, v in model.predict_on_batch(tiny_inputs()).items()})
+outputs = model.predict_on_batch(tiny_inputs())
+np.savez(sys.argv[2], **{k: np.asarray(v) for k, v in outputs.items()})
 """
 
 

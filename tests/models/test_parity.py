@@ -15,7 +15,7 @@ import pytest
 
 from kmrcnn.data.preprocess import pad_to_canvas, to_network
 from kmrcnn.models.build import build_model
-from kmrcnn.postprocess.to_original import to_original_frame
+from kmrcnn.postprocess.to_original import frame_scale, to_original_frame
 from kmrcnn.weights.assign import load_tensors
 from kmrcnn.weights.sources import SOURCES
 from tests.conftest import CASES
@@ -102,7 +102,7 @@ def test_normalised_input(run):
 
 
 def test_backbone_and_pyramid(run):
-    case, model, inputs = run.case, run.model, run.inputs
+    case, _model, _inputs = run.case, run.model, run.inputs
     for prefix, features in (("mid/body/", run.body), ("mid/fpn/", run.pyramid)):
         stored = case.stage(prefix)
         assert stored
@@ -122,7 +122,7 @@ def _level(features: dict, key: str):
 
 
 def test_rpn_head(run):
-    case, model, inputs = run.case, run.model, run.inputs
+    case, model, _inputs = run.case, run.model, run.inputs
     logits, deltas = model.rpn.predict_boxes(run.pyramid)
     sizes = [np.asarray(value).shape[1:3] for value in run.pyramid.values()]
     for kind, values in enumerate((logits, deltas)):
@@ -160,7 +160,7 @@ def test_proposals(run):
 
 
 def test_box_branch_on_reference_proposals(run):
-    case, model, inputs = run.case, run.model, run.inputs
+    case, model, _inputs = run.case, run.model, run.inputs
     boxes = _reference_proposals(case)
     number = max(map(len, boxes))
     padded = np.stack([np.pad(b, ((0, number - len(b)), (0, 0))) for b in boxes])
@@ -183,18 +183,24 @@ def _labels(case, image):
     return case.output(image, "classes")
 
 
-def _final(run, image) -> dict:
-    case, outputs = run.case, {k: v[image] for k, v in run.outputs.items()}
-    original = case.images[image].shape[:2]
+def _original_size(run, image) -> tuple[int, int]:
+    case = run.case
     if "output_size" in case.info:
-        original = case.info["output_size"][image]
-    elif case.source == "detectron2":
-        original = tuple(case.arrays[f"out/{image}/pred_masks"].shape[1:])
-    return to_original_frame(outputs, run.sizes[image], original, case.config.mask)
+        return tuple(case.info["output_size"][image])
+    if case.source == "detectron2":
+        return tuple(case.arrays[f"out/{image}/pred_masks"].shape[1:])
+    return case.images[image].shape[:2]
+
+
+def _final(run, image) -> dict:
+    outputs = {k: v[image] for k, v in run.outputs.items()}
+    return to_original_frame(
+        outputs, run.sizes[image], _original_size(run, image), run.case.config.mask
+    )
 
 
 def test_detections_and_masks(run):
-    case, model, inputs, sizes = run.case, run.model, run.inputs, run.sizes
+    case, _model, _inputs, _sizes = run.case, run.model, run.inputs, run.sizes
     for image in range(len(case.images)):
         got = _final(run, image)
         boxes, scores, labels = (
@@ -226,25 +232,33 @@ def _compare_masks(case, image, masks):
     assert equal >= 0.999
 
 
-def test_mask_logits(run):
-    """On the reference's own detections, in the network frame."""
-    case, model, inputs = run.case, run.model, run.inputs
-    want = case.arrays["mid/mask_logits"]
-    detections = case.stage("mid/det/0/")
-    if not detections:
-        pytest.skip("the case holds no detections in the network frame")
-    boxes = detections["boxes" if case.source == "torchvision" else "pred_boxes"][None]
+def _reference_detections(run) -> np.ndarray:
+    """The reference's boxes (1, D, 4) of the first picture, network frame."""
+    stored = run.case.stage("mid/det/0/")
+    if stored:
+        return stored["boxes" if run.case.source == "torchvision" else "pred_boxes"][None]
+    scale = frame_scale(run.sizes[0], _original_size(run, 0))
+    return (run.case.output(0, "boxes") / scale)[None]
+
+
+def _mask_logits(run):
+    """Pairs of our logits and the reference's, class by class, on its detections."""
+    want = run.case.arrays["mid/mask_logits"]
+    boxes = _reference_detections(run)[:, : len(want)]
     valid = np.ones(boxes.shape[:2], bool)
-    features = run.pyramid
-    mask = model.roi_heads.branches["mask"]
-    for k in range(case.config.num_classes):
-        logits = np.asarray(mask(features, boxes, np.full(boxes.shape[:2], k), valid))[0]
-        channel = k + 1 if case.source == "torchvision" else k
-        np.testing.assert_allclose(logits[: len(want)], want[:, channel], atol=1e-3)
+    mask = run.model.roi_heads.branches["mask"]
+    for k in range(run.case.config.num_classes):
+        logits = np.asarray(mask(run.pyramid, boxes, np.full(valid.shape, k), valid))[0]
+        yield logits, want[:, k + 1 if run.case.source == "torchvision" else k]
+
+
+def test_mask_logits(run):
+    for got, want in _mask_logits(run):
+        np.testing.assert_allclose(got, want, atol=1e-3)
 
 
 def test_soft_masks(run):
-    case, model, inputs = run.case, run.model, run.inputs
+    case, _model, _inputs = run.case, run.model, run.inputs
     if case.source != "torchvision" or case.is_subsampled:
         pytest.skip("only torchvision returns soft masks")
     outputs = {k: v[0] for k, v in run.outputs.items()}

@@ -78,18 +78,20 @@ def test_top_down_path_by_hand():
     np.testing.assert_allclose(pyramid["P5"], coarse[:, ::2, ::2])
 
 
-@pytest.mark.parametrize("small, large, index", [
-    (2, 4, [0, 0, 1, 1]), (2, 3, [0, 0, 1]), (3, 5, [0, 0, 1, 1, 2]), (1, 3, [0, 0, 0]), (4, 4, [0, 1, 2, 3]),
-])  # fmt: skip
+NEAREST = [
+    (2, 4, [0, 0, 1, 1]),
+    (2, 3, [0, 0, 1]),
+    (3, 5, [0, 0, 1, 1, 2]),
+    (1, 3, [0, 0, 0]),
+    (4, 4, [0, 1, 2, 3]),
+]
+
+
+@pytest.mark.parametrize("small, large, index", NEAREST)
 def test_upsample_nearest(small, large, index):
     column = np.arange(small, dtype="float32").reshape(1, small, 1, 1)
     got = upsample_nearest(column, like=np.zeros((1, large, 1, 1)))
     np.testing.assert_array_equal(np.asarray(got)[0, :, 0, 0], index)
-
-
-def test_empty_batch():
-    pyramid = FPN(NeckConfig(channels=8), INFO)(features(batch=0))
-    assert tuple(pyramid["P2"].shape) == (0, 16, 24, 8)
 
 
 def test_missing_level():

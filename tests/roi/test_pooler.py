@@ -49,6 +49,7 @@ def test_levels_equal_the_references(cases_dir, rule):
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("box", [[9, 9, 3, 3], [np.nan] * 4, [np.inf] * 4])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_odd_boxes_go_to_the_finest_level(rule, box):
     assert levels(rule, box) == [2]
 

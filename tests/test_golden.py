@@ -1,6 +1,7 @@
 """The core against stored numbers of torchvision and Detectron2; always runs, needs no folder.
 
 The numbers come from golden/make_core.py; more of them are checked where KMRCNN_CASES is there.
+Those of the whole path come from golden/make_tiny.py.
 """
 
 import json
@@ -16,6 +17,7 @@ from kmrcnn.postprocess.paste_masks import paste_masks
 from kmrcnn.rpn.anchors import AnchorGenerator
 from kmrcnn.targets.box_coder import decode, encode
 from tests.box_cases import detect, reference
+from tests.golden import make_tiny
 
 FILE = Path(__file__).resolve().parent / "golden" / "core.npz"
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -102,3 +104,14 @@ def test_box_postprocess(core, system):
     np.testing.assert_array_equal(found["classes"], classes)
     np.testing.assert_allclose(found["scores"], scores, atol=1e-5)
     np.testing.assert_allclose(found["boxes"], boxes, atol=1e-3)
+
+
+@pytest.mark.parametrize("system", make_tiny.SETTINGS)
+def test_whole_path(system):
+    """Two tiny models, from a picture to detections in its pixels."""
+    want = part(dict(np.load(FILE.with_name("tiny.npz"))), system)
+    found = make_tiny.detect(system, int(want["seed"]))
+    np.testing.assert_array_equal(found["classes"], want["classes"])
+    np.testing.assert_allclose(found["boxes"], want["boxes"], atol=1e-2)
+    np.testing.assert_allclose(found["scores"], want["scores"], atol=1e-4)
+    np.testing.assert_allclose(found["areas"], want["areas"], atol=3)

@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 _SUFFIXES = (".keras", ".weights.h5")
+_EPILOG = """\
+examples:
+  kmrcnn convert model_final_f10217.pkl r50.keras --model mask_rcnn_R_50_FPN_3x
+  kmrcnn convert coco mine.weights.h5 --model maskrcnn_resnet50_fpn --class-names person helmet
+"""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -18,6 +23,8 @@ def add_parser(subparsers: Any) -> None:
         help="convert PyTorch or Detectron2 weights to a Keras file",
         description="Reads torchvision's .pth, Detectron2's .pkl or our own weights and writes a "
         "whole model (.keras) or its weights only (.weights.h5). Needs no PyTorch.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("src", metavar="SRC", help="weight file, or a checkpoint such as coco")
     parser.add_argument("dst", metavar="DST", type=Path, help="NAME.keras or NAME.weights.h5")

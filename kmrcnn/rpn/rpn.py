@@ -153,9 +153,11 @@ class RegionProposalNetwork(keras.layers.Layer):
         config = self.config
         logits, deltas = ops.concatenate(logits, axis=1), ops.concatenate(deltas, axis=1)
         anchors = ops.concatenate(anchors, axis=0)[None]  # (1, A, 4)
+        # A box without area has no logarithm, and would be "best" overlapped, by 0, by all anchors.
+        real = ops.logical_and(targets["valid"], box_ops.area(targets["boxes"]) > 0)
         matches = match(
             box_ops.pairwise_iou(targets["boxes"], anchors),  # (B, N, A)
-            targets["valid"],
+            real,
             foreground_iou=config.foreground_iou,
             background_iou=config.background_iou,
             force_best=True,

@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kmrcnn.config.schema import PoolerConfig
 from kmrcnn.layers import roi_align as module
 from kmrcnn.layers.roi_align import roi_align
-from kmrcnn.roi.pooler import RoIPooler
 
 RAMP = np.arange(25, dtype="float32").reshape(1, 5, 5, 1)
 CURVE = (np.arange(8)[:, None] ** 2 + 0.5 * np.arange(8)[None, :] ** 2).astype("float32")[
@@ -165,48 +163,6 @@ def test_pyramid_equals_reference(cases_dir, form):
             got = pool(maps, boxes, size, ratio, aligned, indices, arrays[levels], (4, 8, 16, 32))
             want = np.moveaxis(arrays[key], 1, -1)
             np.testing.assert_allclose(got, want, atol=1e-5 * largest, err_msg=key)
-
-
-@pytest.mark.parametrize(
-    "key, rule", [("tv_levels", (1e-6, "logarithm")), ("d2_levels", (1e-8, "ratio"))]
-)
-def test_levels_equal_reference(key, rule, cases_dir):
-    arrays, _, boxes, _ = _pyramid(cases_dir)
-    levels = _pooler(*rule).assign_levels(boxes)
-    np.testing.assert_array_equal(np.asarray(levels) - 2, arrays[key])
-
-
-SIDES = [
-    (10, 2),
-    (55, 2),
-    (111.9, 2),
-    (112, 3),
-    (223.9, 3),
-    (224, 4),
-    (447.9, 4),
-    (448, 5),
-    (2000, 5),
-]
-
-
-@pytest.mark.parametrize("rule", [(1e-6, "logarithm"), (1e-8, "ratio")])
-def test_level_of_square_boxes(rule):
-    boxes = np.array([[3, 5, 3 + side, 5 + side] for side, _ in SIDES], "float32")
-    np.testing.assert_array_equal(
-        _pooler(*rule).assign_levels(boxes), [level for _, level in SIDES]
-    )
-
-
-@pytest.mark.parametrize("rule", [(1e-6, "logarithm"), (1e-8, "ratio")])
-def test_level_of_useless_boxes_is_defined(rule):
-    boxes = np.array([[5, 5, 5, 5], [9, 9, 2, 2], [np.nan] * 4, [0, 0, np.inf, np.inf]], "float32")
-    np.testing.assert_array_equal(_pooler(*rule).assign_levels(boxes), [2, 2, 2, 5])
-
-
-def _pooler(epsilon, place):
-    config = PoolerConfig(level_epsilon=epsilon, level_epsilon_on=place)
-    info = {f"P{i}": (4, 2**i) for i in range(2, 7)}
-    return RoIPooler(config, 7, info, ("P2", "P3", "P4", "P5"))
 
 
 @pytest.mark.parametrize("ratio", [1, 2, 3])

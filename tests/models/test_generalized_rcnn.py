@@ -182,6 +182,16 @@ def test_losses_are_finite_and_have_gradients(number):
         assert float(losses["loss_box"]) == float(losses["loss_mask"]) == 0.0
 
 
+@pytest.mark.parametrize("box", [(5, 5, 6, 6), (127, 95, 128, 96), (5, 5, 5, 9), (9, 9, 5, 5)])
+def test_losses_are_finite_for_odd_objects(model, box):
+    """One pixel, the last pixel, no area, corners swapped."""
+    inputs = tiny_inputs()
+    targets = tiny_targets(inputs, 1)
+    targets["boxes"][:, 0] = box
+    losses = model(inputs | {"targets": targets}, training=True)
+    assert all(np.isfinite(float(value)) for value in losses.values())
+
+
 def test_fit_and_validation_log_every_loss():
     model = tiny_model()
     inputs = tiny_inputs()

@@ -16,6 +16,7 @@ import pytest
 from kmrcnn.data.preprocess import pad_to_canvas, to_network
 from kmrcnn.models.build import build_model
 from kmrcnn.postprocess.to_original import frame_scale, to_original_frame
+from kmrcnn.roi.packing import pack
 from kmrcnn.weights.assign import load_tensors
 from kmrcnn.weights.sources import SOURCES
 from tests.conftest import CASES
@@ -241,20 +242,18 @@ def _reference_detections(run) -> np.ndarray:
     return (run.case.output(0, "boxes") / scale)[None]
 
 
-def _mask_logits(run):
-    """Pairs of our logits and the reference's, class by class, on its detections."""
-    want = run.case.arrays["mid/mask_logits"]
+def _mask_logits(run) -> tuple[np.ndarray, np.ndarray]:
+    """Our logits and the reference's (n, M, M, K), on its detections."""
+    want = np.moveaxis(run.case.arrays["mid/mask_logits"], 1, -1)
     boxes = _reference_detections(run)[:, : len(want)]
-    valid = np.ones(boxes.shape[:2], bool)
-    mask = run.model.roi_heads.branches["mask"]
-    for k in range(run.case.config.num_classes):
-        logits = np.asarray(mask(run.pyramid, boxes, np.full(valid.shape, k), valid))[0]
-        yield logits, want[:, k + 1 if run.case.source == "torchvision" else k]
+    packed = pack(boxes, np.ones(boxes.shape[:2], bool))
+    got = np.asarray(run.model.roi_heads.branches["mask"].predict_packed(run.pyramid, packed))
+    return got, want[..., 1:] if run.case.source == "torchvision" else want
 
 
 def test_mask_logits(run):
-    for got, want in _mask_logits(run):
-        np.testing.assert_allclose(got, want, atol=1e-3)
+    got, want = _mask_logits(run)
+    np.testing.assert_allclose(got, want, atol=1e-3)
 
 
 def test_soft_masks(run):

@@ -238,3 +238,19 @@ def test_losses_without_objects(divisor):
     losses = rpn.compute_losses(logits, deltas, rpn.make_anchors(features(), IMAGES), targets)
     assert float(losses["loss_rpn_box"]) == 0
     assert 0 < float(losses["loss_rpn_cls"]) < 1
+
+
+def test_objects_without_area_are_left_out():
+    rpn = make_rpn()
+    logits, deltas = rpn.predict_boxes(features())
+    anchors = rpn.make_anchors(features(), IMAGES)
+    boxes = np.array([[[5, 5, 40, 30], [7, 7, 7, 20], [30, 30, 20, 20]]] * 2, "float32")
+    losses = [
+        rpn.compute_losses(
+            logits, deltas, anchors, {"boxes": boxes, "valid": np.array([valid] * 2)}, everything
+        )
+        for valid in ([True, True, True], [True, False, False])
+    ]
+    for name, value in losses[0].items():
+        assert float(value) == float(losses[1][name])
+        assert np.isfinite(float(value))

@@ -106,7 +106,7 @@ class ConvNormAct(keras.layers.Layer):
 
     def call(self, x, training=None):
         if isinstance(self.norm, FrozenBatchNorm):
-            scale, shift = self.norm.scale_and_shift()
+            scale, shift = (_after(x, v) for v in self.norm.scale_and_shift())
             x = self._convolve(x, self.kernel * scale) + ops.cast(shift, self.compute_dtype)
         elif self.norm is None:
             x = self._convolve(x, self.kernel) + self.bias
@@ -146,3 +146,17 @@ def convolve(x: Tensor, kernel: Tensor, strides: int, padding: str) -> Tensor:
 
         return tf.nn.conv2d(x, kernel, strides, padding.upper())
     return ops.conv(x, kernel, strides=strides, padding=padding)
+
+
+def _after(x: Tensor, value: Tensor) -> Tensor:
+    """`value`, but not before `x` is there.
+
+    Folded kernels depend on weights alone, so TensorFlow would make all of them at once and hold
+    them: the backbone's weights a second time.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return value
+    import tensorflow as tf
+
+    with tf.control_dependencies([x]):
+        return tf.identity(value)

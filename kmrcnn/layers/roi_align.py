@@ -93,35 +93,67 @@ def _locate(boxes, levels, strides, size, aligned) -> _RoIs:
 
 
 def _crop_and_resize(features, rois, batch_indices, levels, size, ratio) -> Tensor:
-    """Bilinear samples by `tf.image.crop_and_resize` on edge-padded maps, then the mean of each
-    bin.
-
-    Padding by one repeated pixel turns "clamp within a pixel of the border, 0 beyond" into the
-    kernel's own rule.
-    """
+    """Each level by itself, then all RoIs in their order."""
     import tensorflow as tf
 
     pooled, members = [], []
     for level, feature in enumerate(features):
-        index = tf.where(tf.equal(levels, level))[:, 0]
         maps = tf.cast(feature, "float32") if feature.dtype == tf.bfloat16 else feature  # no kernel
-        padded = tf.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0)), "SYMMETRIC")
-        height, width = (tf.cast(n - 1, "float32") for n in tf.unstack(tf.shape(padded)[1:3]))
-        top, left, bin_height, bin_width = (tf.gather(v, index) for v in rois)
-        step_y, step_x = bin_height / ratio, bin_width / ratio
-        first_y, first_x = top + 0.5 * step_y + 1.0, left + 0.5 * step_x + 1.0
-        last_y, last_x = (
-            first + (size * ratio - 1) * step
-            for first, step in ((first_y, step_y), (first_x, step_x))
-        )
-        grid = tf.stack([first_y / height, first_x / width, last_y / height, last_x / width], -1)
-        samples = tf.image.crop_and_resize(
-            padded, grid, tf.gather(batch_indices, index), [size * ratio, size * ratio]
-        )
-        samples = tf.cast(samples, feature.dtype)
-        pooled.append(tf.nn.avg_pool2d(samples, ratio, ratio, "VALID") if ratio > 1 else samples)
+        index = tf.where(tf.equal(levels, level))[:, 0]
+        part = _RoIs(*(tf.gather(v, index) for v in rois))
+        values = _pool_level(maps, part, tf.gather(batch_indices, index), size, ratio)
+        pooled.append(tf.cast(values, feature.dtype))
         members.append(tf.cast(index, "int32"))
     return tf.dynamic_stitch(members, pooled)
+
+
+def _pool_level(feature, rois, batch_indices, size, ratio) -> Tensor:
+    """(n, P, P, C) float32 from one map, which is padded only if a sample needs it.
+
+    Padding by one repeated pixel turns "clamp within a pixel of the border, 0 beyond" into the
+    rule of `tf.image.crop_and_resize`, but it copies the map, and few RoIs reach that far.
+    """
+    import tensorflow as tf
+
+    def crop():
+        return _mean_of_crops(feature, rois, batch_indices, size, ratio)
+
+    def crop_padded():
+        padded = tf.pad(feature, ((0, 0), (1, 1), (1, 1), (0, 0)), "SYMMETRIC")
+        shifted = rois._replace(top=rois.top + 1.0, left=rois.left + 1.0)
+        return _mean_of_crops(padded, shifted, batch_indices, size, ratio)
+
+    edge = 0.5 / ratio  # from the side of a RoI to its outermost samples, in bins
+    height, width = (tf.cast(n, "float32") for n in tf.unstack(tf.shape(feature)[1:3]))
+    inside = [
+        rois.top + edge * rois.bin_height >= 0.0,
+        rois.left + edge * rois.bin_width >= 0.0,
+        rois.top + (size - edge) * rois.bin_height <= height - 1.01,  # the kernel rounds
+        rois.left + (size - edge) * rois.bin_width <= width - 1.01,
+    ]
+    return tf.cond(tf.reduce_all(inside), crop, crop_padded)
+
+
+def _mean_of_crops(feature, rois, batch_indices, size, ratio) -> Tensor:
+    """Mean of the samples of each bin; one crop takes the same sample of every bin.
+
+    The crops wait for each other: together they would be the largest tensor of the whole network.
+    """
+    import tensorflow as tf
+
+    height, width = (tf.cast(n - 1, "float32") for n in tf.unstack(tf.shape(feature)[1:3]))
+    total = None
+    for sample in range(ratio * ratio):
+        first_y = rois.top + (sample // ratio + 0.5) / ratio * rois.bin_height
+        first_x = rois.left + (sample % ratio + 0.5) / ratio * rois.bin_width
+        last_y = first_y + (size - 1) * rois.bin_height
+        last_x = first_x + (size - 1) * rois.bin_width
+        grid = tf.stack([first_y / height, first_x / width, last_y / height, last_x / width], -1)
+        with tf.control_dependencies([] if total is None else [total]):
+            grid = tf.identity(grid)
+        crop = tf.image.crop_and_resize(feature, grid, batch_indices, [size, size])
+        total = crop if total is None else total + crop
+    return total / ratio**2
 
 
 # === gather form: any backend ===

@@ -19,11 +19,7 @@ SHORTEST = 0.2  # seconds; faster work is called several times in one repetition
 
 
 def repetition(work, calls=1):
-    """Waits for a quiet moment, three seconds at most, and runs `work`.
-
-    Returns {"wall", "cpu": seconds of one call, "foreign": share of the cores that other processes
-    used, "peak_mb": largest resident size of this process so far}.
-    """
+    """Waits for a quiet moment, three seconds at most, and runs `work`; seconds are of one call."""
     for _ in range(12):
         clock = _clock()
         time.sleep(0.25)
@@ -33,7 +29,7 @@ def repetition(work, calls=1):
     for _ in range(calls):
         work()
     wall, cpu, foreign = _since(clock)
-    return {"wall": wall / calls, "cpu": cpu / calls, "foreign": foreign, "peak_mb": memory()[0]}
+    return {"wall": wall / calls, "cpu": cpu / calls, "foreign": foreign, "peak_mib": memory()[0]}
 
 
 def repeat(work, repeats):
@@ -61,20 +57,15 @@ def wants_more(log, repeats):
 
 def summary(log):
     """Of the clean repetitions; of all, which "clean": 0 tells, if there is none."""
-    clean = _clean(log)
-    wall = [result["wall"] for result in clean or log]
-    return {
-        "min": min(wall),
-        "median": statistics.median(wall),
-        "cpu": statistics.median(result["cpu"] for result in clean or log),
-        "clean": len(clean),
-        "tried": len(log),
-        "peak_mb": max(result["peak_mb"] for result in log),
-    }
+    used = _clean(log) or log
+    wall, cpu = ([result[name] for result in used] for name in ("wall", "cpu"))
+    times = {"min": min(wall), "median": statistics.median(wall), "cpu": statistics.median(cpu)}
+    peak = max(result["peak_mib"] for result in log)
+    return times | {"clean": len(_clean(log)), "tried": len(log), "peak_mib": peak}
 
 
 def memory():
-    """Resident MB of this process: the largest so far, and now."""
+    """Resident MiB of this process: the most so far, and now."""
     with open("/proc/self/status") as status:
         fields = dict(line.split(":", 1) for line in status)
     return [int(fields[name].split()[0]) // 1024 for name in ("VmHWM", "VmRSS")]
@@ -85,7 +76,7 @@ def _clean(log):
 
 
 def _clock():
-    """Wall seconds, busy seconds of all cores, CPU seconds of this process."""
+    """Seconds: wall, busy of all cores together, CPU of this process."""
     with open("/proc/stat") as stat:
         user, nice, system, _, _, *others = map(int, stat.readline().split()[1:9])
     busy = (user + nice + system + sum(others)) / TICKS  # others: interrupts and stolen time

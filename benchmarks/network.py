@@ -15,7 +15,7 @@ FEW = 5  # detections, to see what the mask branch costs on most pictures
 
 
 def load(folder, threads, weights="weights.npz"):
-    """The predictor and the photograph, and what it took to import and to load."""
+    """The predictor, the photograph, and what it took to import and to load."""
     start = time.perf_counter()
     import tensorflow as tf
 
@@ -23,10 +23,10 @@ def load(folder, threads, weights="weights.npz"):
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
-    facts = {"import_s": time.perf_counter() - start, "import_mb": measure.memory()}
+    facts = {"import_s": time.perf_counter() - start, "import_mib": measure.memory()}
     start = time.perf_counter()
     model = kmrcnn.load_model(folder / "model.yaml", weights and folder / weights)
-    facts |= {"load_s": time.perf_counter() - start, "load_mb": measure.memory()}
+    facts |= {"load_s": time.perf_counter() - start, "load_mib": measure.memory()}
     return kmrcnn.Predictor(model, score_threshold=0.0), np.load(folder / "photo.npy"), facts
 
 
@@ -36,6 +36,7 @@ def total(folder, threads):
     start = time.perf_counter()
     found = predictor.predict(photo)
     facts |= {"first_s": time.perf_counter() - start, "detections": len(found.scores)}
+    del found
     predictor.predict(photo)
     measure.serve(lambda: predictor.predict(photo), **facts)
 
@@ -60,20 +61,16 @@ def calibrate(folder, threads):
     with patch.object(ConvNormAct, "call", normalizing_call):
         features = model.neck(model.backbone(model.normalize(images, sizes)))
         proposals = model.rpn(features, images, sizes)
-        outputs = box(features, proposals["boxes"], proposals["valid"])
-        logits = np.asarray(outputs["class_logits"])
-        centre = logits.mean((0, 1))
-        spread = (logits - centre).std()
+        logits = box(features, proposals["boxes"], proposals["valid"])["class_logits"]
+        centre = np.mean(logits, (0, 1))
+        spread = np.std(logits - centre)
         box.class_logits.kernel.assign(box.class_logits.kernel / spread)
         box.class_logits.bias.assign((box.class_logits.bias - centre) / spread)
-        detections = model({"images": images, "image_sizes": sizes})
+        found = model({"images": images, "image_sizes": sizes})
     weights = {name: np.asarray(v) for name, v in canonical_weights(model).items()}
     np.savez(folder / "weights.npz", **weights)
-    outputs["class_logits"] = (logits - centre) / spread
-    scores = np.asarray(box.score_boxes(outputs, proposals, sizes)[1])
-    candidates = np.sum(scores > box.config.score_threshold)
-    found = (np.sum(proposals["valid"]), candidates, np.sum(detections["valid"]))
-    print(json.dumps(dict(zip(("proposals", "candidates", "detections"), map(int, found)))))
+    counts = {"proposals": proposals, "detections": found}
+    print(json.dumps({name: int(np.sum(boxes["valid"])) for name, boxes in counts.items()}))
 
 
 def stages(folder, threads, repeats):
@@ -116,10 +113,10 @@ def make_stages(predictor, photo):
     outputs = branch_stages("box", box, "", proposals["boxes"], proposals["valid"])
     found = stage("box decoding and NMS", box.decode, outputs, proposals, sizes)
     if mask is not None:
-        arguments = found["boxes"], found["valid"], found["classes"]
-        few = found["valid"] & (tf.range(config.box.max_detections) < FEW)
-        branch_stages("mask", mask, f", {FEW} detections", arguments[0], few, arguments[2])
-        found |= mask.decode(branch_stages("mask", mask, "", *arguments), found)
+        boxes, valid, classes = found["boxes"], found["valid"], found["classes"]
+        few = valid & (tf.range(config.box.max_detections) < FEW)
+        branch_stages("mask", mask, f", {FEW} detections", boxes, few, classes)
+        found |= mask.decode(branch_stages("mask", mask, "", boxes, valid, classes), found)
     found = {name: np.asarray(value[0]) for name, value in found.items()}
     arguments = (found, np.asarray(sizes[0]), photo.shape[:2], config.mask)
     stage("back to the picture", to_original_frame, *arguments, graph=False)

@@ -4,7 +4,7 @@
 
 The photograph (skimage's `coffee`) is given to the network at the size asked for. The weights are
 random, calibrated so that there are 1000 proposals and 100 detections. Repetitions in which other
-processes used the cores are not counted; "clean" says how many were.
+processes used the cores are not counted; "clean" says how many were counted.
 """
 
 import argparse
@@ -19,45 +19,42 @@ import measure
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-PACKAGES = ("tensorflow", "keras", "numpy")
-ROW = "{:34}{min:9.3f}{median:9.3f}{cpu:9.3f}{clean:7}/{tried}"
-HEADER = f"{'':34}{'min s':>9}{'median s':>9}{'CPU s':>9}{'clean':>9}"
+HEADER = f"\n{'':30}{'min s':>9}{'median s':>9}{'CPU s':>9}{'clean':>9}"
+ROW = "{:30}{min:9.3f}{median:9.3f}{cpu:9.3f}{clean:7}/{tried}"
 
 
 def main():
     args = _parse()
+    result = {"settings": vars(args), "machine": _machine()}
     with tempfile.TemporaryDirectory() as folder:
         _prepare(Path(folder), args)
-        ours = [sys.executable, "network.py"]
         common = [folder, str(args.threads)]
-        result = {"settings": vars(args) | {"json": None}, "machine": _machine()}
+        ours = [sys.executable, "network.py"]
         result["calibrated"] = {"kmrcnn": _answer([*ours, "calibrate", *common])}
         workers = {"kmrcnn": [*ours, "total", *common]}
         if args.peer:
             peer = [args.peer, "peer_torchvision.py"]
-            common_peer = [*common, args.preset, str(args.detections)]
-            numbers = _answer([*peer, "calibrate", *common_peer])
-            result["calibrated"]["torchvision"] = numbers
-            workers["torchvision"] = [*peer, "total", *common_peer]
-            workers["torchvision, channels_last"] = [*peer, "channels_last", *common_peer]
+            model = [*common, args.preset, str(args.detections)]
+            result["calibrated"]["torchvision"] = _answer([*peer, "calibrate", *model])
+            workers["torchvision"] = [*peer, "total", *model]
+            workers["torchvision, channels_last"] = [*peer, "channels_last", *model]
         result["total"] = _interleave(workers, args.repeats)
         result["stages"] = _answer([*ours, "stages", *common, str(args.repeats)])
-    _print(result)
+    _print(**result)
     if args.json:
-        args.json.write_text(json.dumps(result, indent=1))
+        Path(args.json).write_text(json.dumps(result, indent=1))
 
 
 def _parse():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--preset", default="maskrcnn_resnet50_fpn")
     parser.add_argument("--size", default="800x1066", metavar="HxW")
     parser.add_argument("--detections", default=100, type=int)
     parser.add_argument("--threads", default=2, type=int)
     parser.add_argument("--repeats", default=7, type=int)
     parser.add_argument("--peer", metavar="PYTHON", help="an interpreter that has torchvision")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--json", metavar="FILE")
     return parser.parse_args()
 
 
@@ -70,10 +67,17 @@ def _prepare(folder, args):
     size = tuple(map(int, args.size.split("x")))
     photo = transform.resize(data.coffee(), size, order=1, preserve_range=True)
     np.save(folder / "photo.npy", np.round(photo).astype(np.uint8))
-    sides = {"short_side": min(size), "long_side": max(size)}
-    sides |= {"max_detections": args.detections}
-    overrides = [f"model.{'box' if 'max' in k else 'input'}.{k}={v}" for k, v in sides.items()]
+    sides = [f"model.input.short_side={min(size)}", f"model.input.long_side={max(size)}"]
+    overrides = [*sides, f"model.box.max_detections={args.detections}"]
     (folder / "model.yaml").write_text(dump(load_preset(args.preset, overrides)))
+
+
+def _machine():
+    with open("/proc/cpuinfo") as cpus:
+        models = {line.split(":")[1].strip() for line in cpus if line.startswith("model name")}
+    names = ("tensorflow", "keras", "numpy")
+    versions = {name: importlib.metadata.version(name) for name in names}
+    return versions | {"python": sys.version.split()[0], "cpu": ", ".join(models)}
 
 
 def _start(command, **options):
@@ -93,7 +97,7 @@ def _answer(command):
 def _interleave(commands, repeats):
     """A repetition of each in turn, so that all see the same machine."""
     workers = {name: _start(command, stdin=subprocess.PIPE) for name, command in commands.items()}
-    ready = {name: json.loads(worker.stdout.readline()) for name, worker in workers.items()}
+    facts = {name: json.loads(worker.stdout.readline()) for name, worker in workers.items()}
     log = {name: [] for name in workers}
     while any(measure.wants_more(one, repeats) for one in log.values()):
         for name, worker in workers.items():
@@ -101,31 +105,23 @@ def _interleave(commands, repeats):
             log[name].append(json.loads(worker.stdout.readline()))
     for worker in workers.values():
         worker.communicate()
-    return {name: measure.summary(log[name]) | ready[name] for name in workers}
+    return {name: measure.summary(log[name]) | facts[name] for name in workers}
 
 
-def _machine():
-    with open("/proc/cpuinfo") as cpus:
-        models = {line.split(":")[1].strip() for line in cpus if line.startswith("model name")}
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return versions | {"python": sys.version.split()[0], "cpu": ", ".join(models)}
-
-
-def _print(result):
-    for name in ("machine", "calibrated"):
-        print(*(f"{key}: {value}" for key, value in result[name].items()), sep="\n")
-    print(f"\n{HEADER}   peak MB   import s   load s")
-    for name, row in result["total"].items():
-        more = f"{row['peak_mb']:10}{row['import_s']:11.2f}{row['load_s']:9.2f}"
+def _print(settings, machine, calibrated, total, stages):
+    for facts in (settings, machine, calibrated):
+        print(", ".join(f"{key} {value}" for key, value in facts.items() if value))
+    print(f"{HEADER}{'peak MiB':>10}{'import s':>10}{'load s':>8}")
+    for name, row in total.items():
+        more = f"{row['peak_mib']:10}{row['import_s']:10.2f}{row['load_s']:8.2f}"
         print(ROW.format(name, **row) + more)
-    base = result["total"]["kmrcnn"]["median"]
-    for name, row in list(result["total"].items())[1:]:
-        print(f"kmrcnn / {name}: {base / row['median']:.2f}")
-    print(f"\n{HEADER}")
-    for name, row in result["stages"].items():
+    for name, row in list(total.items())[1:]:
+        print(f"kmrcnn / {name}: {total['kmrcnn']['median'] / row['median']:.2f} of the median")
+    print(HEADER)
+    for name, row in stages.items():
         print(ROW.format(name, **row))
-    whole = [row["median"] for name, row in result["stages"].items() if "," not in name]
-    print(f"sum of the medians, without those of fewer detections: {sum(whole):.3f} s")
+    whole = sum(row["median"] for name, row in stages.items() if "," not in name)
+    print(f"sum of the medians without those of few detections: {whole:.3f} s")
 
 
 if __name__ == "__main__":

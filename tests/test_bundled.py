@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import kmrcnn
+from kmrcnn.data.datasets.synthetic import SyntheticScenes
 from tests.conftest import ROOT
 from tests.matching import match_masks
 
@@ -56,3 +57,19 @@ def test_python_snippet_of_the_readme(capsys):
     for code in offline:
         exec(compile(code, "README.md", "exec"), {})  # noqa: S102
     assert "Detections(24: coin 24" in capsys.readouterr().out
+
+
+def test_bundled_model_on_unseen_scenes():
+    """Figures of the README: recall and precision at mask IoU 0.5, right class, 60 new scenes."""
+    model = kmrcnn.load_model("mask_rcnn_r18_coins", weights="bundled")
+    predictor = kmrcnn.Predictor(model)
+    found = wanted = matched = 0
+    for example in SyntheticScenes(60, seed=999, classes=model.config.class_names):
+        detections, masks = predictor.predict(example.image), example.full_masks()
+        for number in range(model.config.num_classes):
+            ours, theirs = detections.classes == number, example.classes == number
+            hits, _ = match_masks(detections.masks[ours], masks[theirs], iou=0.5)
+            matched, found, wanted = matched + hits, found + ours.sum(), wanted + theirs.sum()
+    print(f"recall {matched / wanted:.3f}, precision {matched / found:.3f}, {wanted} objects")
+    assert matched / wanted >= 0.85
+    assert matched / found >= 0.88

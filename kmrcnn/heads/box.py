@@ -55,9 +55,8 @@ class BoxBranch(keras.layers.Layer):
         self.box_deltas = keras.layers.Dense(
             self.sets * 4, kernel_initializer=normal(stddev=0.001), name="box_deltas"
         )
-        self.supports_jit = (
-            keras.backend.backend() != "tensorflow"
-        )  # combined NMS has no XLA kernel
+        # TensorFlow's combined NMS has no XLA kernel.
+        self.supports_jit = keras.backend.backend() != "tensorflow"
 
     def build(self, features_shape, boxes_shape=None, valid_shape=None):
         size, channels = self.pooler.output_size, self.pooler.channels

@@ -187,9 +187,8 @@ def _pool_adaptive(table, grid, rois, size) -> Tensor:
     (TensorFlow, torch).
     """
     number = ops.shape(rois.top)[0]
-    spare = [
-        (0, BLOCK - number % BLOCK)
-    ]  # fills the last block, and makes one where there are no RoIs
+    # Fills the last block, and makes one where there are no RoIs.
+    spare = [(0, BLOCK - number % BLOCK)]
     rois = _RoIs(*(ops.pad(v, spare) for v in rois))
     grid = _Grid(*(ops.pad(v, spare, constant_values=c) for v, c in zip(grid, (0, 1, 1))))
     counts_y = _count_samples(rois.bin_height, grid.height, size)

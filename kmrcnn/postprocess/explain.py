@@ -73,7 +73,10 @@ def explain_detections(model: GeneralizedRCNN, inputs: dict[str, np.ndarray]) ->
     boxes, scores = (ops.convert_to_numpy(v)[0] for v in box.score_boxes(outputs, proposals, sizes))
     valid = ops.convert_to_numpy(proposals["valid"])[0]
     candidates, num_below = _candidates(boxes[valid], scores[valid], box.config)
-    found = {name: ops.convert_to_numpy(v)[0] for name, v in model(inputs).items()}
+    found = {
+        name: ops.convert_to_numpy(v)[0]
+        for name, v in model.roi_heads(features, proposals, sizes).items()
+    }
     kept = {name: ops.convert_to_numpy(value)[0][valid] for name, value in proposals.items()}
     kept["levels"] = kept["levels"] + _level_number(model.rpn.level_names[0])
     return Stages(

@@ -62,9 +62,8 @@ class RegionProposalNetwork(keras.layers.Layer):
         self.objectness = ConvNormAct(number, name="objectness", **predictor)
         self.deltas = ConvNormAct(number * 4, name="deltas", **predictor)
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self.supports_jit = (
-            keras.backend.backend() != "tensorflow"
-        )  # combined NMS has no XLA kernel
+        # TensorFlow's combined NMS has no XLA kernel.
+        self.supports_jit = keras.backend.backend() != "tensorflow"
 
     def build(self, features_shape, images_shape=None, image_sizes_shape=None):
         channels = self.in_channels
@@ -118,9 +117,8 @@ class RegionProposalNetwork(keras.layers.Layer):
             decoded = box_coder.decode(chosen, references, config.box_coder_weights)
             boxes.append(_pad_to(decoded, per_level, 0.0))
             scores.append(_pad_to(best, per_level, NEVER))
-        boxes = box_ops.clip(
-            ops.stop_gradient(ops.stack(boxes, axis=2)), image_sizes
-        )  # (B, k, L, 4)
+        boxes = ops.stop_gradient(ops.stack(boxes, axis=2))  # (B, k, L, 4)
+        boxes = box_ops.clip(boxes, image_sizes)
         scores = ops.stop_gradient(ops.stack(scores, axis=2))  # (B, k, L)
         used = ops.logical_and(scores > NEVER / 2, box_ops.sides_at_least(boxes, config.min_size))
         used = ops.logical_and(used, box_ops.area(boxes) > 0)
@@ -170,9 +168,8 @@ class RegionProposalNetwork(keras.layers.Layer):
             self.seed_generator,
         )
         gt_boxes = ops.take_along_axis(targets["boxes"], matches.index[..., None], axis=1)
-        gt_boxes = ops.where(
-            matches.foreground[..., None], gt_boxes, anchors
-        )  # no log(0) in unused rows
+        # No log(0) in unused rows.
+        gt_boxes = ops.where(matches.foreground[..., None], gt_boxes, anchors)
         goals = ops.stop_gradient(box_coder.encode(gt_boxes, anchors, config.box_coder_weights))
         return rpn_losses(
             logits,

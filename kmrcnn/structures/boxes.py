@@ -1,4 +1,4 @@
-"""Box geometry in keras.ops: the only place where boxes are measured, clipped or converted.
+"""Box geometry in keras.ops: the only place where boxes are measured or clipped.
 
 Boxes are absolute xyxy, float32, in continuous coordinates: pixel i covers [i, i + 1).
 """
@@ -40,8 +40,3 @@ def sides_at_least(boxes: Tensor, min_size: float) -> Tensor:
     """Mask (...,) of the boxes (..., 4) whose width and height are at least `min_size` pixels."""
     sides = boxes[..., 2:] - boxes[..., :2]
     return ops.all(sides >= min_size, axis=-1)
-
-
-def xyxy_to_xywh(boxes: Tensor) -> Tensor:
-    """Corners (..., 4) to (x, y, width, height), the form of COCO files."""
-    return ops.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1)

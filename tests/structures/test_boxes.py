@@ -49,8 +49,3 @@ def test_clip_uses_the_size_of_each_image(extra):
     clipped = np.asarray(box_ops.clip(boxes, np.array([[20, 30], [40, 10]])))
     assert clipped.shape == boxes.shape
     assert (clipped[0] == [0, 0, 30, 20]).all() and (clipped[1] == [0, 0, 10, 40]).all()
-
-
-def test_xywh():
-    boxes = np.array([[[1, 2, 4, 6]]], "float32")
-    np.testing.assert_array_equal(box_ops.xyxy_to_xywh(boxes), [[[1, 2, 3, 4]]])

@@ -32,7 +32,7 @@ setup(
     package_data={
         "kmrcnn.configs": ["**/*.yaml"],
         "kmrcnn.weights": ["files/*.npz"],
-        "kmrcnn.custom_ops": ["**/*.md"],
+        "kmrcnn.custom_ops": ["**/*.md", "roi_align/cc/*"],
     },
     install_requires=[
         "tensorflow>=2.21",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kmrcnn.config.schema import AnchorConfig
-from kmrcnn.layers.roi_align import roi_align
+from kmrcnn.custom_ops import roi_align
 from kmrcnn.postprocess.nms import NEVER, grouped_nms
 from kmrcnn.postprocess.paste_masks import paste_masks
 from kmrcnn.rpn.anchors import AnchorGenerator
@@ -47,7 +47,7 @@ def test_roi_align(core, ratio, aligned):
     values = part(core, "roi_align")
     rois, maps = values["rois"], [np.moveaxis(values["map"], 1, -1)]
     index = rois[:, 0].astype("int32")
-    pooled = roi_align(maps, rois[:, 1:], index, index * 0, (4,), 7, ratio, aligned)
+    pooled = roi_align(maps, rois[:, 1:], index, 4, 7, ratio, aligned)
     want = np.moveaxis(values[f"{ratio}_{'aligned' if aligned else 'plain'}"], 1, -1)
     np.testing.assert_allclose(pooled, want, atol=1e-5)
 

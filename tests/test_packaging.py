@@ -32,6 +32,13 @@ def wheel(tmp_path_factory) -> set[str]:
         "kmrcnn/configs/_base_/models/detectron2_fpn.yaml",
         "kmrcnn/configs/custom/mask_rcnn_r18_coins.yaml",
         "kmrcnn/custom_ops/__init__.py",
+        "kmrcnn/custom_ops/README.md",
+        "kmrcnn/custom_ops/roi_align/roi_align.py",
+        "kmrcnn/custom_ops/roi_align/cc/roi_align.h",
+        "kmrcnn/custom_ops/roi_align/cc/inner_loops.inc",
+        "kmrcnn/custom_ops/roi_align/cc/tensorflow_op.cc",
+        "kmrcnn/custom_ops/roi_align/cc/cuda_common.cuh",
+        "kmrcnn/custom_ops/roi_align/cc/cuda_forward.cu",
         "kmrcnn/weights/files/mask_rcnn_r18_coins.npz",
     ],
 )

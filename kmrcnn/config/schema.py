@@ -146,9 +146,9 @@ class PoolerConfig:
 
     def __post_init__(self):
         _require_choice(self, "level_epsilon_on")
-        if self.sampling_ratio < 0:
+        if not 0 <= self.sampling_ratio <= 64:
             raise ValueError(
-                f"`pooler.sampling_ratio` must be >= 0. Received: {self.sampling_ratio}"
+                f"`pooler.sampling_ratio` must be from 0 to 64. Received: {self.sampling_ratio}"
             )
 
 

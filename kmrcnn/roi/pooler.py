@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 
 import keras
-from keras import ops
 
 from kmrcnn.config.schema import PoolerConfig
-from kmrcnn.layers.roi_align import roi_align
-from kmrcnn.structures import boxes as box_ops
+from kmrcnn.custom_ops import fpn_level_areas, is_compiled, roi_align
+from kmrcnn.custom_ops.roi_align import reference
 from kmrcnn.structures.typing import Tensor
 
 
@@ -45,35 +44,33 @@ class RoIPooler(keras.layers.Layer):
         self.level_names = tuple(level_names)
         self.strides = tuple(feature_info[name][1] for name in level_names)
         self.channels = feature_info[level_names[0]][0]
-        # The compiled alternatives of TensorFlow's fixed-sampling form have no XLA kernel.
-        self.supports_jit = keras.backend.backend() != "tensorflow"
+        self.lowest_level, highest = (int(math.log2(self.strides[i])) for i in (0, -1))
+        self.level_areas = fpn_level_areas(
+            self.lowest_level,
+            highest,
+            config.canonical_level,
+            config.canonical_size,
+            config.level_epsilon,
+            config.level_epsilon_on,
+        )
+        # XLA cannot compile the op; where there is none, it can compile the form that replaces it.
+        self.supports_jit = keras.backend.backend() != "tensorflow" or not is_compiled()
 
     def call(self, features, boxes, batch_indices):
         return roi_align(
             [features[name] for name in self.level_names],
             boxes,
             batch_indices,
-            self.assign_levels(boxes) - int(math.log2(self.strides[0])),
             self.strides,
             self.output_size,
             self.config.sampling_ratio,
             self.config.aligned,
+            self.level_areas,
         )
 
     def assign_levels(self, boxes: Tensor) -> Tensor:
-        """Pyramid level (N,) int32 of boxes (N, 4): k = floor(k0 + log2(sqrt(area) / 224)),
-        clamped.
-        """
-        rule = self.config
-        ratio = ops.sqrt(box_ops.area(boxes)) / rule.canonical_size
-        if rule.level_epsilon_on == "ratio":
-            level = rule.canonical_level + ops.log2(ratio + rule.level_epsilon)
-        else:
-            level = rule.canonical_level + ops.log2(ratio) + rule.level_epsilon
-        lowest, highest = (int(math.log2(s)) for s in (self.strides[0], self.strides[-1]))
-        level = ops.where(level > lowest, ops.floor(level), float(lowest))  # lowest for NaN, too
-        level = ops.minimum(level, float(highest))
-        return ops.cast(level, "int32")
+        """Pyramid level (N,) int32 of boxes (N, 4), xyxy, network frame."""
+        return self.lowest_level + reference.assign_levels(boxes, self.level_areas)
 
     def compute_output_shape(self, features_shape, boxes_shape, batch_indices_shape):
         return (boxes_shape[0], self.output_size, self.output_size, self.channels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keras import ops
 
-from kmrcnn.layers.roi_align import roi_align
+from kmrcnn.custom_ops import roi_align
 from kmrcnn.structures.typing import Tensor
 
 
@@ -37,11 +37,10 @@ def mask_targets(
         "float32",
     )
     pooled = roi_align(
-        [maps],
+        maps,
         boxes,
         batch_indices * number + gt_index,
-        ops.zeros_like(batch_indices),
-        strides=(1,),
+        strides=1,
         output_size=size,
         sampling_ratio=0,
         aligned=kind == "binary",

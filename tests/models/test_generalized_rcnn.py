@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kmrcnn.config.schema import BackboneConfig, BoxConfig, MaskConfig, NeckConfig, PoolerConfig
-from kmrcnn.layers.roi_align import roi_align
+from kmrcnn.custom_ops import roi_align
 from kmrcnn.models.build import build_model
 from kmrcnn.roi import pooler
 from tests.conftest import ROOT

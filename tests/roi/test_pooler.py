@@ -1,4 +1,4 @@
-"""Level assignment by both rules; the pooling itself is tested in layers/test_roi_align.py."""
+"""Level assignment by both rules; the pooling itself is tested in tests/custom_ops."""
 
 import numpy as np
 import pytest

@@ -1,0 +1,1 @@
+"""RoIAlign: the public function (`roi_align.py`), its forms and its kernels (`cc/`)."""

@@ -4,7 +4,7 @@
 // runs may differ in the last bits. Half types are summed in float32 and rounded once.
 #include <type_traits>
 
-#include "cuda_common.cuh"
+#include "cuda_bins.cuh"
 
 int kmrcnn_roi_align_backward_cuda(const KmrcnnRoiAlign* call, const void* pooled_gradient,
                                    void* scratch, int deterministic, void* stream) {

@@ -1,5 +1,5 @@
 // RoIAlign, forward, on a GPU: every pooled value is the sum of one thread over the taps of a bin.
-#include "cuda_common.cuh"
+#include "cuda_bins.cuh"
 
 namespace kmrcnn {
 namespace {

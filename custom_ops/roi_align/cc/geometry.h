@@ -32,7 +32,7 @@ KMRCNN_INLINE float Times(float a, float b) {
 
 struct RoI {
   int level;
-  int image;                   // -1: padding, or a coordinate that is not finite
+  int image;                   // -1: padding, a coordinate that is not finite, an empty map
   int samples_y, samples_x;    // per bin
   float top, left;             // first corner, in cells of its level
   float bin_height, bin_width;  // cells; negative for an inverted box, if aligned
@@ -72,7 +72,8 @@ KMRCNN_INLINE RoI LocateRoI(const KmrcnnRoiAlign& call, int64_t index) {
   const float x2 = Times(box[2], scale), y2 = Times(box[3], scale);
   const bool finite = isfinite(x1) && isfinite(y1) && isfinite(x2) && isfinite(y2);
   const int image = call.batch_indices[index];
-  roi.image = finite && image >= 0 && image < call.batch ? image : -1;
+  const bool has_cells = call.height[roi.level] > 0 && call.width[roi.level] > 0;
+  roi.image = finite && has_cells && image >= 0 && image < call.batch ? image : -1;
   const float shift = call.aligned ? 0.5f : 0.0f;
   roi.left = Clip(x1) - shift;
   roi.top = Clip(y1) - shift;
@@ -93,12 +94,16 @@ KMRCNN_INLINE RoI LocateRoI(const KmrcnnRoiAlign& call, int64_t index) {
   return roi;
 }
 
+KMRCNN_INLINE float SamplePoint(float start, float bin_size, int samples, int bin, int sample) {
+  const float point = start + Times((float)bin, bin_size);
+  return point + Times((float)sample + 0.5f, bin_size) / (float)samples;
+}
+
 // Sample number `sample` of a bin along one axis. False: it is more than a cell outside the map
 // and contributes 0.
 KMRCNN_INLINE bool LocateSample(float start, float bin_size, int samples, int bin, int sample,
                                 int length, Neighbours* out) {
-  float point = start + Times((float)bin, bin_size);
-  point += Times((float)sample + 0.5f, bin_size) / (float)samples;
+  float point = SamplePoint(start, bin_size, samples, bin, sample);
   if (!(point >= -1.0f && point <= (float)length)) return false;
   point = fmaxf(point, 0.0f);
   out->low = (int)point;

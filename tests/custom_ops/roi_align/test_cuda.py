@@ -1,80 +1,26 @@
 """The CUDA kernels, run on the CPU by `cc/cuda_emulation.h`, against the plain reference."""
 
 import ctypes
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import ml_dtypes
 import numpy as np
 import pytest
 
-from kmrcnn.custom_ops import build
 from kmrcnn.custom_ops.roi_align import kernels
 from tests.custom_ops.roi_align import numpy_reference
+from tests.custom_ops.roi_align.kernel_calls import (
+    DTYPES,
+    PYRAMID,
+    Setting,
+    compare,
+    describe,
+    misplace,
+    pool_like,
+    upstream_of,
+)
 
-PYRAMID = ((40, 56), (20, 28), (10, 14), (5, 7))
 KINDS = ("pooled", "fast gradient", "deterministic gradient")
 GUARD = 256  # bytes behind the scratch memory that must stay as they are
-DTYPES = {  # what the kernels call it, and the relative error of rounding to it
-    np.float32: (kernels.FLOAT32, 1e-6),
-    np.float16: (kernels.FLOAT16, 2.0**-11),
-    ml_dtypes.bfloat16: (kernels.BFLOAT16, 2.0**-8),
-}
-ODD_BOXES = [
-    [10, 10, 10, 10],  # empty
-    [30, 35, 20, 20],  # inverted
-    [500, 500, 600, 600],  # beyond the image
-    [-300, -300, 2000, 3000],  # far larger than the image
-    [20, -5000, 24, 5000],
-    [-1e30, 3, 1e30, 9],
-    [np.nan, 0, 20, 20],
-    [0, 0, np.inf, 20],
-    [-2, -2, 6, 6],  # samples at the border
-    [0, 0, 224, 160],  # the image
-]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is pooled; maps and boxes are random."""
-
-    maps: tuple[tuple[int, int], ...] = PYRAMID
-    batch: int = 2
-    channels: int = 8
-    rois: int = 24
-    output_size: tuple[int, int] = (7, 7)
-    sampling_ratio: int = 2
-    aligned: bool = True
-    dtype: type = np.float32
-
-    def draw(self):
-        """Features, boxes and indices, with boxes and padding of all sorts among them."""
-        draw = np.random.default_rng(0)
-        features = [
-            draw.normal(size=(self.batch, *size, self.channels)).astype(self.dtype)
-            for size in self.maps
-        ]
-        centres = draw.uniform(-10, 230, (self.rois, 2))
-        sides = np.exp(draw.uniform(np.log(4), np.log(260), (self.rois, 2)))
-        boxes = np.concatenate([centres - sides / 2, centres + sides / 2], 1).astype(np.float32)
-        boxes = np.concatenate([boxes, np.array(ODD_BOXES, np.float32)])[: 2 * self.rois]
-        indices = np.arange(len(boxes), dtype=np.int32) % max(self.batch, 1)
-        indices[3:4], indices[4:5] = -1, self.batch
-        return features, boxes, indices
-
-    def arguments(self):
-        """Strides and the arguments after them, of `numpy_reference` and `kernels.describe`."""
-        levels = range(len(self.maps))
-        strides = tuple(4 << level for level in levels)
-        areas = tuple(float(56 << level) ** 2 for level in levels[:-1])
-        return strides, self.output_size, self.sampling_ratio, self.aligned, areas
-
-
-@pytest.fixture(scope="module")
-def library():
-    try:
-        return kernels.load(build.find_or_build("emulation"))
-    except build.BuildError as error:
-        pytest.skip(f"the emulated kernels cannot be compiled: {error}")
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
@@ -129,7 +75,7 @@ def test_unaligned_arrays_are_read_element_by_element(library, unaligned):
     if unaligned == "maps":
         arguments[0] = [misplace(maps) for maps in features]
     place = misplace if unaligned == "pooled values" else np.copy
-    compare(setting, run(library, setting, *arguments, place=place), *arguments)
+    compare(setting, KINDS, run(library, setting, *arguments, place=place), *arguments)
 
 
 @pytest.mark.parametrize(
@@ -189,25 +135,9 @@ def test_an_unknown_dtype_is_an_error(library):
 def check(library, setting):
     """All three kernels on drawn features and boxes."""
     features, boxes, indices = setting.draw()
-    compare(setting, run(library, setting, features, boxes, indices), features, boxes, indices)
-
-
-def compare(setting, results, features, boxes, indices):
-    features = [maps.astype(np.float64) for maps in features]
-    call = (features, boxes, indices, *setting.arguments())
-    pooled = numpy_reference.roi_align(*call)
-    gradients = numpy_reference.roi_align_gradient(upstream_of(setting, boxes), *call)
-    for kind, got, want in zip(KINDS, results, ([pooled], gradients, gradients)):
-        for level, (one, other) in enumerate(zip(got, want, strict=True)):
-            assert one.shape == other.shape
-            largest = np.abs(other).max(initial=0)
-            np.testing.assert_allclose(
-                one.astype(np.float64),
-                other,
-                rtol=DTYPES[setting.dtype][1],
-                atol=5e-6 * (1 + largest),
-                err_msg=f"{kind}, level {level}",
-            )
+    compare(
+        setting, KINDS, run(library, setting, features, boxes, indices), features, boxes, indices
+    )
 
 
 def run(library, setting, features, boxes, indices, upstream=None, place=np.copy):
@@ -234,32 +164,8 @@ def run_backward(library, call, upstream, deterministic):
     assert (memory[size:] == 0x7F).all()
 
 
-def describe(setting, features, boxes, indices, gradients):
-    dtype = DTYPES[setting.dtype][0]
-    return kernels.describe(
-        features, boxes, indices, *setting.arguments(), dtype=dtype, gradients=gradients
-    )
-
-
 def arguments(call, array):
     return ctypes.byref(call), kernels.pointer(array)
-
-
-def pool_like(setting, boxes):
-    return np.full((len(boxes), *setting.output_size, setting.channels), 7, setting.dtype)
-
-
-def upstream_of(setting, boxes):
-    shape = pool_like(setting, boxes).shape
-    return np.random.default_rng(1).normal(size=shape).astype(setting.dtype)
-
-
-def misplace(array):
-    """A copy that no vector of channels may be loaded from."""
-    copy = np.empty(array.size + 1, array.dtype)[1:].reshape(array.shape)
-    copy[...] = array
-    assert copy.ctypes.data % 16
-    return copy
 
 
 def succeed(error):

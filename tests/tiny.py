@@ -72,7 +72,7 @@ def tiny_inputs(sizes=((96, 128), (90, 100)), canvas=(96, 128), channels=3, seed
 
 
 def tiny_targets(inputs: dict, number: int = 3, seed: int = 0) -> dict:
-    """`number` rectangles per picture, with masks."""
+    """`number` rectangles per picture; the windows of the masks are the whole canvas."""
     rng = np.random.default_rng(seed)
     batch, height, width = inputs["images"].shape[:3]
     slots = (batch, max(number, 1))
@@ -81,6 +81,7 @@ def tiny_targets(inputs: dict, number: int = 3, seed: int = 0) -> dict:
         "classes": rng.integers(0, 5, slots).astype(np.int32),
         "valid": np.zeros(slots, bool),
         "masks": np.zeros((*slots, height, width), np.uint8),
+        "mask_windows": np.tile(np.array([0, 0, width, height], np.float32), (*slots, 1)),
     }
     targets["valid"][:, :number] = True
     for b in range(batch):

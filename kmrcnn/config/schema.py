@@ -121,12 +121,13 @@ class RPNConfig:
     background_iou: float = 0.3
     samples_per_image: int = 256
     positive_fraction: float = 0.5
+    box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"
     smooth_l1_beta: float = 0.0  # 0: plain L1
     # configured count | drawn count
     loss_divisor: Literal["samples_per_image", "sampled"] = "samples_per_image"
 
     def __post_init__(self):
-        _require_choice(self, "rank_by", "loss_divisor")
+        _require_choice(self, "rank_by", "loss_divisor", "box_loss")
         _require_positive(self, "num_convs", "pre_nms_top_n", "post_nms_top_n", "samples_per_image")
         _require_fraction(
             self, "nms_threshold", "foreground_iou", "background_iou", "positive_fraction"
@@ -169,6 +170,7 @@ class BoxConfig:
     foreground_iou: float = 0.5
     samples_per_image: int = 512
     positive_fraction: float = 0.25
+    box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"
     smooth_l1_beta: float = 0.0  # 0: plain L1
     score_threshold: float = 0.05  # detections must score above this
     nms_threshold: float = 0.5  # per class
@@ -177,6 +179,7 @@ class BoxConfig:
 
     def __post_init__(self):
         _require_choice(self, "norm", annotation=Norm)
+        _require_choice(self, "box_loss")
         _require_positive(self, "pooled_size", "max_detections", "samples_per_image")
         _require_fraction(
             self, "foreground_iou", "positive_fraction", "score_threshold", "nms_threshold"

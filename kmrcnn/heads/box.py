@@ -8,6 +8,7 @@ from keras import ops
 from kmrcnn.config.schema import BoxConfig
 from kmrcnn.layers.conv_norm_act import ConvNormAct, NormSpec
 from kmrcnn.losses.box import box_losses
+from kmrcnn.losses.regression import regression_loss
 from kmrcnn.postprocess.nms import NEVER, grouped_nms
 from kmrcnn.roi.packing import pack, unpack
 from kmrcnn.structures import boxes as box_ops
@@ -100,7 +101,12 @@ class BoxBranch(keras.layers.Layer):
             goals,
             samples.foreground,
             samples.valid,
-            self.config.smooth_l1_beta,
+            regression_loss(
+                self.config.box_loss,
+                self.config.smooth_l1_beta,
+                samples.boxes,
+                self.config.box_coder_weights,
+            ),
         )
 
     def score_boxes(self, outputs, proposals, image_sizes) -> tuple[Tensor, Tensor]:

@@ -103,7 +103,8 @@ class MaskBranch(keras.layers.Layer):
         Args:
             features: As in the call.
             samples: The RoIs of the step.
-            targets: {"masks": (B, N, H, W) 0 or 1, network frame, ...}.
+            targets: {"masks": (B, N, S, S) 0 or 1, "mask_windows": (B, N, 4) xyxy, ...}: crops and
+                the rectangles they cover, network frame.
             training: Passed to the normalisation.
         """
         packed = pack(samples.boxes, samples.foreground)
@@ -117,6 +118,7 @@ class MaskBranch(keras.layers.Layer):
         """(N, M, M): the matched ground-truth masks in the frame of the packed boxes."""
         return mask_targets(
             targets["masks"],
+            targets["mask_windows"],
             packed.boxes,
             packed.batch_indices,
             pack_values(samples.gt_index, packed),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from keras import ops
 
-from kmrcnn.losses.elementwise import masked_sum, smooth_l1
+from kmrcnn.losses.elementwise import masked_sum
 from kmrcnn.structures.typing import Tensor
 
 
@@ -15,9 +17,9 @@ def box_losses(
     goals: Tensor,
     foreground: Tensor,
     valid: Tensor,
-    beta: float,
+    regression: Callable[[Tensor, Tensor], Tensor],
 ) -> dict[str, Tensor]:
-    """Softmax cross entropy over all RoIs, smooth L1 of the true class over the foreground; both
+    """Softmax cross entropy over all RoIs, regression of the true class over the foreground; both
     per drawn RoI.
 
     Args:
@@ -27,7 +29,7 @@ def box_losses(
         goals: (B, S, 4), used where `foreground`.
         foreground: (B, S) bool.
         valid: (B, S) bool.
-        beta: Of smooth L1.
+        regression: (deltas, goals) -> (B, S), of `regression_loss`.
 
     Returns:
         {"loss_cls": scalar, "loss_box": scalar}.
@@ -41,7 +43,7 @@ def box_losses(
     chosen = ops.take_along_axis(ops.cast(box_deltas, "float32"), index[..., None, None], axis=2)[
         :, :, 0
     ]
-    box = ops.sum(smooth_l1(chosen, goals, beta), axis=-1)
+    box = regression(chosen, goals)
     return {
         "loss_cls": masked_sum(cross_entropy, valid) / number,
         "loss_box": masked_sum(box, foreground) / number,

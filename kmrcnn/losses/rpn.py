@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from keras import ops
 
-from kmrcnn.losses.elementwise import binary_cross_entropy, masked_sum, smooth_l1
+from kmrcnn.losses.elementwise import binary_cross_entropy, masked_sum
 from kmrcnn.structures.typing import Tensor
 
 
@@ -14,7 +16,7 @@ def rpn_losses(
     goals: Tensor,
     foreground: Tensor,
     background: Tensor,
-    beta: float,
+    regression: Callable[[Tensor, Tensor], Tensor],
     samples_per_image: int | None = None,
 ) -> dict[str, Tensor]:
     """Objectness and box loss over the drawn anchors.
@@ -25,7 +27,7 @@ def rpn_losses(
         goals: (B, A, 4), used where `foreground`.
         foreground: (B, A) bool, drawn.
         background: (B, A) bool, drawn.
-        beta: Of smooth L1.
+        regression: (deltas, goals) -> (B, A), of `regression_loss`.
         samples_per_image: Divide by this times B (Detectron2); None: by the number drawn
             (torchvision).
 
@@ -38,7 +40,7 @@ def rpn_losses(
     else:
         divisor = ops.cast(samples_per_image * ops.shape(logits)[0], "float32")
     objectness = binary_cross_entropy(logits, ops.cast(foreground, "float32"))
-    box = ops.sum(smooth_l1(deltas, goals, beta), axis=-1)
+    box = regression(deltas, goals)
     return {
         "loss_rpn_cls": masked_sum(objectness, drawn) / divisor,
         "loss_rpn_box": masked_sum(box, foreground) / divisor,

@@ -9,6 +9,8 @@ from kmrcnn.config.schema import ModelConfig
 from kmrcnn.layers.normalize_images import NormalizeImages
 from kmrcnn.structures.typing import Tensor
 
+BASE_LOSSES = ("loss_rpn_cls", "loss_rpn_box", "loss_cls", "loss_box")  # branches: loss_<name>
+
 
 @keras.saving.register_keras_serializable("kmrcnn")
 class GeneralizedRCNN(keras.Model):
@@ -21,10 +23,15 @@ class GeneralizedRCNN(keras.Model):
         rpn: (features, images, image_sizes) -> proposals.
         roi_heads: (features, proposals, image_sizes) -> detections.
 
+    Attributes:
+        loss_weights: {"loss_mask": 2.0, ...}: factors of the losses in what `fit` minimises; 1 for
+            those not named.
+
     Call arguments:
         inputs: {"images": (B, H, W, C), 0-255, zero padded below and on the right, "image_sizes":
             (B, 2) int32}, and for training "targets": {"boxes": (B, N, 4), "classes": (B, N),
-            "valid": (B, N), "masks": (B, N, H, W)}.
+            "valid": (B, N), "masks": (B, N, S, S), "mask_windows": (B, N, 4)}, masks being cropped to
+            the windows.
 
     Returns:
         Without targets, detections in the network frame, padded to D slots: {"boxes": (B, D, 4)
@@ -58,7 +65,9 @@ class GeneralizedRCNN(keras.Model):
         self.neck = neck
         self.rpn = rpn
         self.roi_heads = roi_heads
-        self.loss_trackers = None
+        self.loss_weights = {}
+        names = (*BASE_LOSSES, *(f"loss_{branch}" for branch in roi_heads.branches))
+        self.loss_trackers = {name: keras.metrics.Mean(name=name) for name in names}
 
     def call(self, inputs, training=None, mask=None):
         if "targets" in inputs:
@@ -79,18 +88,22 @@ class GeneralizedRCNN(keras.Model):
         return losses | self.roi_heads.compute_losses(features, proposals, targets, training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The sum of the losses; each is tracked under its name for the logs of `fit` and
-        `evaluate`.
+        """The weighted sum of the losses, divided by the number of replicas.
+
+        Each loss is tracked under its name, unweighted, for the logs of `fit` and `evaluate`. The
+        division is there because Keras adds the gradients of all replicas: with it they are
+        averaged, and a batch spread over replicas gives the step of one device.
         """
-        if self.loss_trackers is None:
-            self.loss_trackers = {name: keras.metrics.Mean(name=name) for name in y_pred}
+        total = 0.0
         for name, value in y_pred.items():
+            value = ops.cast(value, "float32")
             self.loss_trackers[name].update_state(value)
-        return sum(ops.cast(value, "float32") for value in y_pred.values())
+            total = total + self.loss_weights.get(name, 1.0) * value
+        return total / _number_of_replicas()
 
     @property
     def metrics(self):
-        return super().metrics + list((self.loss_trackers or {}).values())
+        return super().metrics + list(self.loss_trackers.values())
 
     def get_config(self):
         return {"config": self.config.to_dict(), "name": self.name}
@@ -101,3 +114,12 @@ class GeneralizedRCNN(keras.Model):
         from kmrcnn.models.build import build_model
 
         return build_model(from_dict(ModelConfig, config["config"]), name=config["name"])
+
+
+def _number_of_replicas() -> int:
+    """Devices that share a training step."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync

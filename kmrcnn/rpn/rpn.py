@@ -7,6 +7,7 @@ from keras import ops
 
 from kmrcnn.config.schema import AnchorConfig, RPNConfig
 from kmrcnn.layers.conv_norm_act import ConvNormAct
+from kmrcnn.losses.regression import regression_loss
 from kmrcnn.losses.rpn import rpn_losses
 from kmrcnn.postprocess.nms import NEVER, grouped_nms
 from kmrcnn.rpn.anchors import AnchorGenerator
@@ -177,7 +178,9 @@ class RegionProposalNetwork(keras.layers.Layer):
             goals,
             sampled.foreground,
             sampled.background,
-            beta=config.smooth_l1_beta,
+            regression_loss(
+                config.box_loss, config.smooth_l1_beta, anchors, config.box_coder_weights
+            ),
             samples_per_image=config.samples_per_image
             if config.loss_divisor == "samples_per_image"
             else None,

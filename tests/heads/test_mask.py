@@ -100,7 +100,8 @@ def samples_and_targets(foreground):
     masks[:, :, 10:30, 5:40] = 1
     classes = np.where(foreground, CLASSES, 5).astype("int32")
     return Samples(boxes, classes, np.zeros((2, 3), "int32"), foreground, np.ones((2, 3), bool)), {
-        "masks": masks
+        "masks": masks,
+        "mask_windows": np.full((2, 1, 4), [0, 0, 64, 64], "float32"),
     }
 
 

@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 
 from kmrcnn.losses.box import box_losses
+from kmrcnn.losses.regression import regression_loss
 
-BETA = 1 / 9
+REGRESSION = regression_loss("smooth_l1", 1 / 9, None, None)
 CLASSES = 5
 
 
@@ -34,7 +35,7 @@ def background_last(values):
 def losses_and_gradients(case):
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([case["class_logits"], case["box_deltas"]])
-        losses = box_losses(**{k: v for k, v in case.items() if k != "want"}, beta=BETA)
+        losses = box_losses(**{k: v for k, v in case.items() if k != "want"}, regression=REGRESSION)
     return losses, [
         tape.gradient(losses["loss_cls"], case["class_logits"]),
         tape.gradient(losses["loss_box"], case["box_deltas"]),

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kmrcnn.losses.regression import regression_loss
 from kmrcnn.losses.rpn import rpn_losses
 
-BETA = 1 / 9
+REGRESSION = regression_loss("smooth_l1", 1 / 9, None, None)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,9 @@ def losses_and_gradients(case, **settings):
     arguments = {k: case[k] for k in ("goals", "foreground", "background")}
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([case["logits"], case["deltas"]])
-        losses = rpn_losses(case["logits"], case["deltas"], beta=BETA, **arguments, **settings)
+        losses = rpn_losses(
+            case["logits"], case["deltas"], regression=REGRESSION, **arguments, **settings
+        )
     return losses, [
         tape.gradient(losses["loss_rpn_cls"], case["logits"]),
         tape.gradient(losses["loss_rpn_box"], case["deltas"]),

@@ -289,8 +289,14 @@ def _training_targets(case, inputs, sizes) -> dict[str, np.ndarray]:
         classes = stored["labels"] - 1 if torchvision else stored["classes"]
         images.append((stored["boxes"] * np.tile(scale[::-1], 2), classes, canvas))
     boxes, classes, masks = (np.stack(values) for values in zip(*images))
-    valid = np.ones(classes.shape, bool)
-    return {"boxes": boxes, "classes": classes.astype("int32"), "masks": masks, "valid": valid}
+    height, width = inputs["images"].shape[1:3]
+    return {
+        "boxes": boxes,
+        "classes": classes.astype("int32"),
+        "valid": np.ones(classes.shape, bool),
+        "masks": masks,
+        "mask_windows": np.full((*classes.shape, 4), [0, 0, width, height], "float32"),
+    }
 
 
 LOSS_NAMES = {  # ours: torchvision's, Detectron2's

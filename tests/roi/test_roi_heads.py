@@ -45,6 +45,7 @@ def targets(valid=True):
         "classes": np.array([[3, 1], [0, 4]], "int32"),
         "valid": np.full((2, 2), valid),
         "masks": masks,
+        "mask_windows": np.full((2, 2, 4), [0, 0, 64, 64], "float32"),
     }
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kmrcnn.config.schema import AnchorConfig, RPNConfig
+from kmrcnn.losses.regression import regression_loss
 from kmrcnn.losses.rpn import rpn_losses
 from kmrcnn.rpn.rpn import RegionProposalNetwork
 from kmrcnn.targets import box_coder
@@ -218,7 +219,7 @@ def test_losses_are_those_of_all_levels_together():
             goals[b, a] = box_coder.encode(best[None], flat[a][None], (1, 1, 1, 1))
     want = rpn_losses(
         np.concatenate(logits, 1), np.concatenate(deltas, 1), goals,
-        seen["foreground"], seen["background"], 1 / 9,
+        seen["foreground"], seen["background"], regression_loss("smooth_l1", 1 / 9, None, None),
     )  # fmt: skip
     for name in want:
         assert float(losses[name]) == pytest.approx(float(want[name]), rel=1e-5)

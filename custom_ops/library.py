@@ -97,20 +97,16 @@ def _obtain(target: str, load):
 
 def _load_or_rebuild(target: str, load):
     """A cached library that does not load was made for another TensorFlow: it is made anew."""
-    path = build.find_or_build(target)
-    try:
-        return load(path)
-    except Exception as error:
-        if not _does_not_load(error):
-            raise
-    build.discard(path)
-    path = build.find_or_build(target)
-    try:
-        return load(path)
-    except Exception as error:
-        if not _does_not_load(error):
-            raise
-        raise build.BuildError(f"the library just built does not load: {error}") from error
+    for _ in range(2):
+        path = build.find_or_build(target)
+        try:
+            return load(path)
+        except Exception as error:
+            if not _does_not_load(error):
+                raise
+            failure = error
+            build.discard(path)
+    raise build.BuildError(f"the library just built does not load: {failure}") from failure
 
 
 def _does_not_load(error: Exception) -> bool:

@@ -1,110 +1,79 @@
-"""Examples to the batches that `model.fit` takes."""
+"""Pictures of different sizes and numbers of objects, padded to one batch (TensorFlow)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import keras
-import numpy as np
+import tensorflow as tf
 
+from kmrcnn.config.data_schema import DataConfig
 from kmrcnn.config.schema import InputConfig
-from kmrcnn.data.example import Example
-from kmrcnn.data.preprocess import pad_to_canvas
+from kmrcnn.data.preprocess import canvas_size
 
 
-class ExampleBatches(keras.utils.PyDataset):
-    """Batches of examples at their own size, optionally flipped, in an order drawn anew for every
-    epoch.
+def to_inputs(
+    rows: dict[str, tf.Tensor], input_config: InputConfig, data_config: DataConfig
+) -> dict[str, Any]:
+    """The model's inputs from rows that are padded to the largest of them.
 
     Args:
-        examples: A dataset, e.g. `SyntheticScenes`.
-        config: The model's input settings: channel order and padding.
-        batch_size: Pictures per batch; the last incomplete batch is left out.
-        max_objects: Slots for ground truth per picture; further objects are dropped, smallest
-            first. Crowds and objects without a pixel are no ground truth.
-        flip: Mirror every other picture left to right and top to bottom, at random.
-        seed: Of the order and the flips.
-        **kwargs: `workers`, `use_multiprocessing`, `max_queue_size` of `keras.utils.PyDataset`.
+        rows: {"images": (B, h, w, C), "image_sizes": (B, 2), "image_index": (B,), "number": (B,)
+            objects, "boxes": (B, n, 4), "classes": (B, n), "masks": (B, n, S, S), "mask_windows":
+            (B, n, 4)}.
+        input_config: Says what sizes are multiples of.
+        data_config: Canvas sizes, slots, and whether there are masks.
 
-    Items:
-        ({"images": (B, H, W, C) float32, "image_sizes": (B, 2) int32, "targets": {"boxes": (B, N,
-        4) float32, "classes": (B, N) int32, "valid": (B, N) bool, "masks": (B, N, H, W) uint8}},):
-        `GeneralizedRCNN`'s inputs.
+    Returns:
+        As `make_pipeline` documents.
     """
+    slots = _round_up(tf.reduce_max(rows["number"]), data_config.slots)
+    names = ["boxes", "classes"] + (["masks", "mask_windows"] if data_config.masks else [])
+    targets = {name: _pad(rows[name], (slots,)) for name in names}
+    targets["valid"] = tf.sequence_mask(rows["number"], slots)
+    canvas = _canvas(tf.reduce_max(rows["image_sizes"], axis=0), input_config, data_config)
+    return {
+        "images": _pad(rows["images"], canvas),
+        "image_sizes": rows["image_sizes"],
+        "image_index": rows["image_index"],
+        "targets": targets,
+    }
 
-    def __init__(
-        self,
-        examples: Sequence[Example],
-        config: InputConfig,
-        batch_size: int,
-        max_objects: int = 32,
-        flip: bool = True,
-        seed: int = 0,
-        **kwargs: Any,
-    ):
-        super().__init__(**kwargs)
-        if batch_size < 1 or len(examples) < batch_size:
+
+def check_canvas_sizes(input_config: InputConfig, data_config: DataConfig) -> None:
+    """Raises ValueError where a canvas size is no multiple of the model's padding."""
+    for size in data_config.canvas_sizes:
+        if canvas_size(size, input_config.pad_multiple) != tuple(size):
             raise ValueError(
-                "`batch_size` must be in 1..number of examples. "
-                f"Received: batch_size={batch_size}, {len(examples)} examples"
+                "`data.canvas_sizes` must be multiples of `input.pad_multiple` "
+                f"({input_config.pad_multiple}). Received: {size}"
             )
-        self.examples = examples
-        self.config = config
-        self.batch_size = batch_size
-        self.max_objects = max_objects
-        self.flip = flip
-        self.seed = seed
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return len(self.examples) // self.batch_size
-
-    def __getitem__(self, index: int) -> tuple[dict[str, Any]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.examples))
-        members = order[index * self.batch_size : (index + 1) * self.batch_size]
-        flips = (
-            np.random.default_rng((self.seed, self.epoch, index)).random((len(members), 2)) < 0.5
-        )
-        return (self._collate([self._load(i, *f) for i, f in zip(members, flips)]),)
-
-    def on_epoch_end(self):
-        self.epoch += 1
-
-    def _load(
-        self, index: int, mirror: bool, upend: bool
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Image (H, W, C), masks (n, H, W) bool, classes (n,)."""
-        example = self.examples[int(index)]
-        image, masks = example.image, example.full_masks()
-        if self.flip:
-            step_y, step_x = (-1 if upend else 1), (-1 if mirror else 1)
-            image, masks = image[::step_y, ::step_x], masks[:, ::step_y, ::step_x]
-        if self.config.channel_order == "bgr":
-            image = image[..., ::-1]
-        largest = np.argsort(-example.area, kind="stable")
-        usable = masks.any(axis=(1, 2)) & ~example.is_crowd
-        largest = largest[usable[largest]][: self.max_objects]
-        return image, masks[largest], example.classes[largest]
-
-    def _collate(self, loaded: list) -> dict[str, Any]:
-        images, sizes = pad_to_canvas([image for image, _, _ in loaded], self.config.pad_multiple)
-        slots = (len(loaded), self.max_objects)
-        targets = {
-            "boxes": np.zeros((*slots, 4), np.float32),
-            "classes": np.zeros(slots, np.int32),
-            "valid": np.zeros(slots, bool),
-            "masks": np.zeros((*slots, *images.shape[1:3]), np.uint8),
-        }
-        for row, (image, masks, classes) in enumerate(loaded):
-            number, (height, width) = len(classes), image.shape[:2]
-            targets["boxes"][row, :number] = [_tight_box(mask) for mask in masks] if number else 0
-            targets["classes"][row, :number] = classes
-            targets["valid"][row, :number] = True
-            targets["masks"][row, :number, :height, :width] = masks
-        return {"images": images, "image_sizes": sizes, "targets": targets}
 
 
-def _tight_box(mask: np.ndarray) -> tuple[float, float, float, float]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+def _canvas(
+    largest: tf.Tensor, input_config: InputConfig, data_config: DataConfig
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Height and width of the batch: the smallest canvas that holds `largest` (2,), else the next
+    multiple.
+    """
+    multiple = input_config.pad_multiple
+    chosen = -(-largest // multiple) * multiple
+    by_area = sorted(data_config.canvas_sizes, key=lambda size: size[0] * size[1])
+    for size in reversed(by_area):  # the smallest that fits has the last word
+        chosen = tf.where(tf.reduce_all(largest <= size), tf.constant(size), chosen)
+    return chosen[0], chosen[1]
+
+
+def _round_up(number: tf.Tensor, steps: tuple[int, ...]) -> tf.Tensor:
+    """The first of the ascending `steps` that is at least `number`, which the last one is."""
+    return tf.constant(steps)[tf.searchsorted(steps, [number])[0]]
+
+
+def _pad(values: tf.Tensor, lengths: tuple[tf.Tensor, ...]) -> tf.Tensor:
+    """Zeros after the values, along the axes from 1 on, up to `lengths`."""
+    shape = values.shape.as_list()
+    after = [0] * len(shape)
+    for axis, length in enumerate(lengths, start=1):
+        after[axis] = length - tf.shape(values)[axis]
+        shape[axis] = None
+    padded = tf.pad(values, [(0, number) for number in after])
+    return tf.ensure_shape(padded, shape)  # `pad` may forget which axes keep their length

@@ -6,9 +6,10 @@ import argparse
 
 import keras
 
+from kmrcnn.config.data_schema import DataConfig
 from kmrcnn.config.loader import load_preset
-from kmrcnn.data.batches import ExampleBatches
 from kmrcnn.data.datasets.synthetic import SyntheticScenes
+from kmrcnn.data.pipeline import make_pipeline
 from kmrcnn.models.build import build_model
 from kmrcnn.weights.compact import save_compact
 
@@ -45,7 +46,15 @@ def train(
         1e-5, steps - steps // 20, warmup_target=1e-3, warmup_steps=steps // 20
     )
     model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-4, global_clipnorm=5.0))
-    model.fit(ExampleBatches(scenes, config.input, batch_size, seed=seed), callbacks=callbacks)
+    batches = make_pipeline(
+        scenes,
+        config.input,
+        DataConfig(vertical_flip=0.5),
+        batch_size=batch_size,
+        training=True,
+        seed=seed,
+    )
+    model.fit(batches, shuffle=False, callbacks=callbacks)  # Keras cannot shuffle tf.data
     return model
 
 

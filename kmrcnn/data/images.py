@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import struct
 import warnings
 import zlib
@@ -17,6 +18,8 @@ from kmrcnn.data.videos import VIDEO_SUFFIXES
 IMAGE_SUFFIXES = frozenset(
     ".bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
 )
+_EXIF_ORIENTATION, _TIFF_WIDTH, _TIFF_HEIGHT = 0x0112, 0x0100, 0x0101  # tags
+_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap height and width
 _DECODING_ERRORS = (
     OSError,
     SyntaxError,
@@ -57,22 +60,42 @@ def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
     """
     path = Path(path)
     _require_file(path)
+    return _decode(path, str(path), channels)
+
+
+def decode_image(data: bytes, name: str = "The picture", channels: int = 3) -> np.ndarray:
+    """Decodes the bytes of a picture's file as `read_image` reads a file.
+
+    Args:
+        data: A whole file: JPEG, PNG, ...
+        name: What error messages call it.
+        channels: See `read_image`.
+
+    Returns:
+        (H, W, channels) uint8, contiguous and writable.
+
+    Raises:
+        ValueError: It is truncated, not a picture, or has not as many channels.
+    """
+    return _decode(io.BytesIO(data), name, channels)
+
+
+def read_size(source: str | Path | bytes) -> tuple[int, int]:
+    """(height, width) of the upright picture in a file or in the bytes of one, from its header.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not a picture.
+    """
+    in_memory = isinstance(source, bytes)
+    if not in_memory:
+        _require_file(Path(source))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                pixels = _pixels(image, channels)
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{path} is not a picture that Pillow can read.") from error
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{path} is too large: {error}") from error
-    except _DECODING_ERRORS as error:
-        raise ValueError(
-            f"{path} cannot be read as a picture, it may be damaged: {error}"
-        ) from error
-    if pixels.size == 0:
-        raise ValueError(f"{path} has no pixels. Received: shape={pixels.shape}")
-    return np.ascontiguousarray(pixels)
+        with Image.open(io.BytesIO(source) if in_memory else source) as image:
+            return _upright_size(image)
+    except (*_DECODING_ERRORS, Image.DecompressionBombError) as error:
+        name = "The picture" if in_memory else source
+        raise ValueError(f"{name} is not a picture that Pillow can read: {error}") from error
 
 
 def find_images(inputs: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -95,6 +118,36 @@ def find_images(inputs: str | Path | Iterable[str | Path]) -> list[Path]:
         inputs = [inputs]
     found = [path for entry in inputs for path in _expand(Path(entry).expanduser())]
     return list(dict.fromkeys(found))
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    """(height, width) of a picture that is open but not decoded."""
+    width, height = image.size
+    if image.format == "TIFF":  # Pillow gives the upright size of these, depending on its version
+        width, height = image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT]
+    if image.format == "PNG" and "exif" not in image.info:
+        return height, width  # Pillow would decode the picture to look for a mark behind it
+    sideways = image.getexif().get(_EXIF_ORIENTATION, 1) in _SIDEWAYS
+    return (width, height) if sideways else (height, width)
+
+
+def _decode(source: Path | io.BytesIO, name: str, channels: int) -> np.ndarray:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(source) as image:
+                pixels = _pixels(image, channels)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{name} is not a picture that Pillow can read.") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{name} is too large: {error}") from error
+    except _DECODING_ERRORS as error:
+        raise ValueError(
+            f"{name} cannot be read as a picture, it may be damaged: {error}"
+        ) from error
+    if pixels.size == 0:
+        raise ValueError(f"{name} has no pixels. Received: shape={pixels.shape}")
+    return np.ascontiguousarray(pixels)
 
 
 def _require_file(path: Path) -> None:

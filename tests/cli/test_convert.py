@@ -81,7 +81,7 @@ def test_convert_does_not_overwrite_unless_told(tmp_path, source):
         ("a.npz", "out.h5", "small.yaml", ".weights.h5"),
         ("none.npz", "out.keras", "small.yaml", "none.npz"),
         ("a.npz", "none/out.keras", "small.yaml", "folder"),
-        ("a.npz", "out.keras", "mask_rcnn", "mask_rcnn_R_50_FPN"),
+        ("a.npz", "out.keras", "mask_rcnn_R_50", "mask_rcnn_R_50_FPN"),
     ],
 )
 def test_convert_explains_wrong_arguments(tmp_path, source, src, dst, model, part):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kmrcnn.data.images import find_images, read_image
+from kmrcnn.data.images import decode_image, find_images, read_image, read_size
 
 COLOURS = np.zeros((20, 30, 3), np.uint8)
 COLOURS[:, :15] = (250, 20, 30)  # red on the left
@@ -189,3 +189,30 @@ def test_find_keeps_files_order_and_drops_duplicates(folder):
 def test_find_tells_of_a_folder_without_pictures(tmp_path):
     with pytest.raises(ValueError, match="no pictures"):
         find_images([tmp_path])
+
+
+def test_decode_gives_what_reading_the_file_gives(tmp_path):
+    path = save(tmp_path / "a.jpg", COLOURS)
+    np.testing.assert_array_equal(decode_image(path.read_bytes()), read_image(path))
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture"])
+def test_decode_names_what_it_cannot_read(data):
+    with pytest.raises(ValueError, match="^Picture 7 is not a picture"):
+        decode_image(data, name="Picture 7")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_is_that_of_the_upright_picture(tmp_path, suffix, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / f"a{suffix}", COLOURS, exif=exif)
+    assert read_size(path) == read_size(path.read_bytes()) == read_image(path).shape[:2]
+
+
+@pytest.mark.parametrize("source", [b"no picture", "gone.jpg", "text.jpg"])
+def test_the_size_of_something_else_is_an_error(tmp_path, source):
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises((ValueError, FileNotFoundError)):
+        read_size(source if isinstance(source, bytes) else tmp_path / source)

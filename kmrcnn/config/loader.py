@@ -1,4 +1,4 @@
-"""Strict YAML presets -> the dataclasses of `kmrcnn.config.schema`.
+"""Strict YAML presets -> the dataclasses of `kmrcnn.config.schema` and `train_schema`.
 
 A preset holds only what differs from the schema's defaults. Its `base:` is a list of YAML files
 merged in order below it; bases have no base. Mappings merge key by key, everything else (lists,
@@ -13,7 +13,7 @@ import importlib.resources
 from collections.abc import Iterable, Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -21,9 +21,13 @@ from kmrcnn.config.from_dict import from_dict
 from kmrcnn.config.schema import Preset
 from kmrcnn.config.strict_yaml import parse_yaml
 
-__all__ = ["dump", "from_dict", "list_presets", "load_preset"]
+if TYPE_CHECKING:
+    from kmrcnn.config.train_schema import Experiment
+
+__all__ = ["dump", "from_dict", "list_presets", "load_experiment", "load_preset"]
 
 _BASE_FOLDER = "_base_"
+_TRAINING_KEYS = ("preset", "weights", "data", "train")  # what an experiment has beside a preset's
 
 
 def load_preset(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Preset:
@@ -48,14 +52,30 @@ def load_preset(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Pres
         90
     """
     file = _find(name_or_path)
-    mapping = _read_with_bases(file)
-    for override in overrides:
-        mapping = _merge(mapping, _parse_override(override))
-    mapping.setdefault("name", _stem(file))
-    try:
-        return from_dict(Preset, mapping)
-    except ValueError as error:
-        raise ValueError(f"Preset {str(file)!r}: {error}") from error
+    mapping = _read_with_preset(file)
+    for key in _TRAINING_KEYS:
+        mapping.pop(key, None)
+    return _resolve(Preset, file, mapping, overrides)
+
+
+def load_experiment(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
+    """Reads a training configuration: a preset file with `data` and `train` sections.
+
+    Args:
+        name_or_path: As for `load_preset`. A file may name a `preset`, whose model then lies below
+            its own `model` section. A preset without those sections has their defaults.
+        overrides: "dotted.key=value", such as "train.optimizer.learning_rate=0.001".
+
+    Returns:
+        The experiment, named after its file unless the file says otherwise.
+
+    Raises:
+        ValueError: As `load_preset`.
+    """
+    from kmrcnn.config.train_schema import Experiment
+
+    file = _find(name_or_path)
+    return _resolve(Experiment, file, _read_with_preset(file), overrides)
 
 
 def list_presets() -> list[str]:
@@ -71,6 +91,18 @@ def dump(preset: Any) -> str:
     return yaml.safe_dump(
         _plain(preset), sort_keys=False, default_flow_style=None, allow_unicode=True, width=100
     )
+
+
+def _resolve(
+    cls: type, file: Traversable, mapping: Mapping[str, Any], overrides: Iterable[str]
+) -> Any:
+    """`cls` of what a file says and the overrides above it."""
+    for override in overrides:
+        mapping = _merge(mapping, _parse_override(override))
+    try:
+        return from_dict(cls, {"name": _stem(file), **mapping})
+    except ValueError as error:
+        raise ValueError(f"Preset {str(file)!r}: {error}") from error
 
 
 def _published() -> dict[str, Traversable]:
@@ -133,6 +165,20 @@ def _read_with_bases(file: Traversable) -> dict[str, Any]:
             )
         merged = _merge(merged, below)
     return _merge(merged, mapping)
+
+
+def _read_with_preset(file: Traversable) -> dict[str, Any]:
+    """A file above its bases, and above the model of the `preset` that it may name."""
+    mapping = _read_with_bases(file)
+    if mapping.get("preset") is None:
+        return mapping
+    below = _read_with_bases(_find(mapping["preset"]))
+    if below.get("preset") is not None:
+        raise ValueError(
+            f"`preset` of {str(file)!r} is {mapping['preset']!r}, which names a `preset` itself; "
+            "name that one."
+        )
+    return _merge({"model": below.get("model", {})}, mapping)
 
 
 def _find_base(base: str, file: Traversable) -> Traversable:

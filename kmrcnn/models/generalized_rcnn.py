@@ -30,14 +30,14 @@ class GeneralizedRCNN(keras.Model):
     Call arguments:
         inputs: {"images": (B, H, W, C), 0-255, zero padded below and on the right, "image_sizes":
             (B, 2) int32}, and for training "targets": {"boxes": (B, N, 4), "classes": (B, N),
-            "valid": (B, N), "masks": (B, N, S, S), "mask_windows": (B, N, 4)}, masks being cropped to
+            "valid": (B, N), "masks": (B, N, S, S), "mask_windows": (B, N, 4)}; masks are crops of
             the windows.
 
     Returns:
         Without targets, detections in the network frame, padded to D slots: {"boxes": (B, D, 4)
         xyxy, "scores": (B, D), "classes": (B, D), "valid": (B, D), "masks": (B, D, M, M)
-        probabilities}. With targets, the losses by
-        name: the presence of targets decides, not `training`, so that validation has losses too.
+        probabilities}. With targets, the losses by name: the presence of targets decides, not
+        `training`, so that validation has losses too.
     """
 
     def __init__(
@@ -78,7 +78,10 @@ class GeneralizedRCNN(keras.Model):
         """All losses by name, scalars: `loss_rpn_cls`, `loss_rpn_box`, `loss_cls`, `loss_box`,
         `loss_mask`.
         """
-        images, image_sizes, targets = inputs["images"], inputs["image_sizes"], inputs["targets"]
+        images, image_sizes = inputs["images"], inputs["image_sizes"]
+        # Keras cannot spread booleans over the replicas of a strategy: they may come as numbers.
+        valid = ops.cast(inputs["targets"]["valid"], "bool")
+        targets = {**inputs["targets"], "valid": valid}
         features = self.normalize(images, image_sizes)
         features = self.neck(self.backbone(features, training=training), training=training)
         logits, deltas = self.rpn.predict_boxes(features)

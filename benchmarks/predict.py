@@ -25,21 +25,21 @@ ROW = "{:30}{min:9.3f}{median:9.3f}{cpu:9.3f}{clean:7}/{tried}"
 
 def main():
     args = _parse()
-    result = {"settings": vars(args), "machine": _machine()}
+    result = {"settings": vars(args), "machine": machine()}
     with tempfile.TemporaryDirectory() as folder:
-        _prepare(Path(folder), args)
+        prepare(Path(folder), args)
         common = [folder, str(args.threads)]
         ours = [sys.executable, "network.py"]
-        result["calibrated"] = {"kmrcnn": _answer([*ours, "calibrate", *common])}
+        result["calibrated"] = {"kmrcnn": answer([*ours, "calibrate", *common])}
         workers = {"kmrcnn": [*ours, "total", *common]}
         if args.peer:
             peer = [args.peer, "peer_torchvision.py"]
             model = [*common, args.preset, str(args.detections)]
-            result["calibrated"]["torchvision"] = _answer([*peer, "calibrate", *model])
+            result["calibrated"]["torchvision"] = answer([*peer, "calibrate", *model])
             workers["torchvision"] = [*peer, "total", *model]
             workers["torchvision, channels_last"] = [*peer, "channels_last", *model]
-        result["total"] = _interleave(workers, args.repeats)
-        result["stages"] = _answer([*ours, "stages", *common, str(args.repeats)])
+        result["total"] = interleave(workers, args.repeats)
+        result["stages"] = answer([*ours, "stages", *common, str(args.repeats)])
     _print(**result)
     if args.json:
         Path(args.json).write_text(json.dumps(result, indent=1))
@@ -58,7 +58,7 @@ def _parse():
     return parser.parse_args()
 
 
-def _prepare(folder, args):
+def prepare(folder, args):
     """The photograph, and the preset with an input size that leaves it as it is."""
     from skimage import data, transform
 
@@ -72,7 +72,7 @@ def _prepare(folder, args):
     (folder / "model.yaml").write_text(dump(load_preset(args.preset, overrides)))
 
 
-def _machine():
+def machine():
     with open("/proc/cpuinfo") as cpus:
         models = {line.split(":")[1].strip() for line in cpus if line.startswith("model name")}
     names = ("tensorflow", "keras", "numpy")
@@ -85,7 +85,7 @@ def _start(command, **options):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
 
 
-def _answer(command):
+def answer(command):
     """What a worker prints last."""
     process = _start(command)
     out, _ = process.communicate()
@@ -94,7 +94,7 @@ def _answer(command):
     return json.loads(out.splitlines()[-1])
 
 
-def _interleave(commands, repeats):
+def interleave(commands, repeats):
     """A repetition of each in turn, so that all see the same machine."""
     workers = {name: _start(command, stdin=subprocess.PIPE) for name, command in commands.items()}
     facts = {name: json.loads(worker.stdout.readline()) for name, worker in workers.items()}

@@ -128,7 +128,7 @@ def _fitted(experiment: Any, weights: str | None, data: Any) -> Any:
     import dataclasses
 
     from kmrcnn.models.zoo import require_weights
-    from kmrcnn.train.trainer import for_classes, source_preset
+    from kmrcnn.train.experiments import for_classes, source_preset
 
     experiment = for_classes(experiment, data.class_names, data.category_ids)
     if weights is not None:

@@ -19,6 +19,9 @@ from kmrcnn.data.files import written_aside
 # Attributes in which Keras's callbacks, and ours, keep what they have seen.
 CALLBACK_STATE = ("best", "best_epoch", "wait", "cooldown_counter", "rows")
 
+# State of a run that has no snapshot yet; see `load_snapshot`.
+NEW_RUN: dict[str, Any] = {"epoch": 0, "stopped": False, "callbacks": {}}
+
 
 class Snapshots(keras.callbacks.Callback):
     """Writes a snapshot after every epoch. It has to be the last of the callbacks.
@@ -26,7 +29,7 @@ class Snapshots(keras.callbacks.Callback):
     Args:
         path: The file.
         others: The other callbacks, whose memory is kept too.
-        restored: The state that `load_snapshot` gave back; None in a new run.
+        restored: The state that `load_snapshot` gave back, or `NEW_RUN`.
         writes: False for workers that leave the writing to their chief.
 
     Raises:
@@ -37,7 +40,7 @@ class Snapshots(keras.callbacks.Callback):
         self,
         path: Path,
         others: Sequence[keras.callbacks.Callback] = (),
-        restored: dict[str, Any] | None = None,
+        restored: dict[str, Any] = NEW_RUN,
         writes: bool = True,
     ):
         super().__init__()
@@ -47,9 +50,8 @@ class Snapshots(keras.callbacks.Callback):
         self.writes = writes
 
     def on_train_begin(self, logs=None):
-        remembered = (self.restored or {}).get("callbacks", {})
         for name, callback in _by_name(self.others).items():
-            for attribute, value in remembered.get(name, {}).items():
+            for attribute, value in self.restored["callbacks"].get(name, {}).items():
                 setattr(callback, attribute, value)
 
     def on_epoch_end(self, epoch, logs=None):

@@ -28,6 +28,17 @@ from kmrcnn.train.training_batches import TrainingBatches
 _LOG = logging.getLogger(__name__)
 
 
+class Run(NamedTuple):
+    """What callbacks want to know of a run."""
+
+    config: TrainConfig
+    files: RunFiles
+    worker: Worker  # only the chief writes
+    copy: PlainCopy  # the model as it is measured and saved
+    batches: TrainingBatches
+    validation_data: Sequence[Example] | None
+
+
 class RunCallbacks(NamedTuple):
     """The callbacks of a run."""
 
@@ -36,49 +47,42 @@ class RunCallbacks(NamedTuple):
 
 
 def make_callbacks(
-    config: TrainConfig,
-    files: RunFiles,
-    copy: PlainCopy,
-    batches: TrainingBatches,
-    validation_data: Sequence[Example] | None,
-    worker: Worker,
-    step: int,
-    restored: dict[str, Any] | None,
-    more: Iterable[keras.callbacks.Callback],
+    run: Run,
+    restored: dict[str, Any],
+    steps_per_epoch: int,
+    more: Iterable[keras.callbacks.Callback] = (),
 ) -> RunCallbacks:
     """The guard first, then what adds to the logs, what reads them, and the snapshot last.
 
     Args:
-        config: Of the run.
-        files: Where they write.
-        copy: The model as it is measured and saved.
-        batches: Name the pictures of a step.
-        validation_data: None: no AP.
-        worker: Only the chief writes.
-        step: Steps done before.
-        restored: State of a snapshot.
-        more: The user's callbacks; they see AP and stand before the snapshot.
+        run: The run.
+        restored: State of a snapshot, or `NEW_RUN`.
+        steps_per_epoch: Steps of an epoch.
+        more: The user's callbacks; they see AP.
     """
-    calls: list[keras.callbacks.Callback] = [NonFiniteGuard(batches.image_ids, step)]
-    measured = validation_data is not None and config.evaluate_every > 0
+    config, writes = run.config, run.worker.is_chief
+    calls: list[keras.callbacks.Callback] = [
+        NonFiniteGuard(run.batches.image_ids, restored["epoch"] * steps_per_epoch)
+    ]
+    measured = run.validation_data is not None and config.evaluate_every > 0
     if measured:
         calls.append(
-            CocoEvaluation(validation_data, config.evaluate_every, copy, progress=worker.is_chief)
+            CocoEvaluation(run.validation_data, config.evaluate_every, run.copy, progress=writes)
         )
-    monitor = chosen_monitor(config, measured, validation_data is not None, copy.model.config)
-    calls.append(KeepBest(files.best, copy, monitor, writes=worker.is_chief))
+    validated = run.validation_data is not None
+    monitor = chosen_monitor(config, measured, validated, run.copy.model.config)
+    calls.append(KeepBest(run.files.best, run.copy, monitor, writes))
     if config.patience:
         calls.append(
             keras.callbacks.EarlyStopping(monitor, patience=config.patience, mode=mode_of(monitor))
         )
     calls += more
-    if config.tensorboard and worker.is_chief:
-        calls += _tensorboard(config, files, copy, validation_data)
-    history = HistoryFile(files.history, writes=worker.is_chief)
+    if config.tensorboard and writes:
+        calls += _tensorboard(run)
+    history = HistoryFile(run.files.history, writes)
+    history.rows = restored["callbacks"].get("HistoryFile-0", {}).get("rows", [])
     calls.append(history)
-    calls.append(Snapshots(files.snapshot, calls, restored, writes=worker.is_chief))
-    if restored is not None:
-        history.rows = restored["callbacks"]["HistoryFile-0"]["rows"]
+    calls.append(Snapshots(run.files.snapshot, calls, restored, writes))
     return RunCallbacks(calls, history)
 
 
@@ -91,18 +95,14 @@ def chosen_monitor(config: TrainConfig, measured: bool, validated: bool, model: 
     return "val_loss" if validated else "loss"
 
 
-def _tensorboard(
-    config: TrainConfig,
-    files: RunFiles,
-    copy: PlainCopy,
-    validation_data: Sequence[Example] | None,
-) -> list[keras.callbacks.Callback]:
+def _tensorboard(run: Run) -> list[keras.callbacks.Callback]:
     """Scalars, and pictures of predictions; nothing where TensorBoard is not installed."""
     if importlib.util.find_spec("tensorboard") is None:
         _LOG.warning("No TensorBoard files: pip install tensorboard, or train.tensorboard=false.")
         return []
-    calls = [keras.callbacks.TensorBoard(files.tensorboard, write_graph=False)]
-    if validation_data is not None and config.prediction_images:
-        folder = files.tensorboard / "predictions"
-        calls.append(PredictionImages(folder, validation_data, copy, config.prediction_images))
+    folder, number = run.files.tensorboard, run.config.prediction_images
+    calls = [keras.callbacks.TensorBoard(folder, write_graph=False)]
+    if run.validation_data is not None and number:
+        pictures = folder / "predictions"
+        calls.append(PredictionImages(pictures, run.validation_data, run.copy, number))
     return calls

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from kmrcnn.config.loader import dump
+from kmrcnn.config.train_schema import Experiment
+from kmrcnn.data.files import written_aside
 from kmrcnn.train.distribution import Worker
 
 
@@ -61,3 +64,8 @@ class RunFiles:
             )
         if worker.is_chief:
             self.folder.mkdir(parents=True, exist_ok=True)
+
+    def write_config(self, experiment: Experiment) -> None:
+        """Writes the configuration."""
+        with written_aside(self.config) as aside:
+            aside.write_text(dump(experiment))

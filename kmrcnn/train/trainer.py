@@ -7,7 +7,6 @@ equal for several workers) -> files.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,20 +16,18 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kmrcnn.config.loader import dump, list_presets, load_preset
-from kmrcnn.config.schema import Preset
 from kmrcnn.config.train_schema import Experiment, TrainConfig
 from kmrcnn.data.example import Example
-from kmrcnn.data.files import written_aside
 from kmrcnn.data.pipeline import make_pipeline
 from kmrcnn.models import zoo
 from kmrcnn.models.build import build_model
-from kmrcnn.train.distribution import Worker, make_strategy, spreadable, this_worker
+from kmrcnn.train.distribution import make_strategy, spreadable, this_worker
+from kmrcnn.train.experiments import settle, source_preset
 from kmrcnn.train.freezing import freeze
 from kmrcnn.train.optimizers import make_optimizer
 from kmrcnn.train.plain_copy import PlainCopy
-from kmrcnn.train.resume import load_snapshot
-from kmrcnn.train.run_callbacks import make_callbacks
+from kmrcnn.train.resume import NEW_RUN, load_snapshot
+from kmrcnn.train.run_callbacks import Run, make_callbacks
 from kmrcnn.train.run_files import RunFiles
 from kmrcnn.train.schedules import make_schedule, scaled_learning_rate
 from kmrcnn.train.training_batches import TrainingBatches
@@ -84,107 +81,42 @@ def train(
         NonFiniteLossError: A loss was NaN or infinite.
         WorkerLostError: Another worker ended.
     """
-    config = experiment.train
     worker = this_worker()
-    strategy = strategy or make_strategy(config.strategy)
+    strategy = strategy or make_strategy(experiment.train.strategy)
     files = RunFiles(Path(output))
     files.begin(resume, worker)
-    experiment = _settled(experiment, train_data, strategy)
+    replicas = 1 if strategy is None else strategy.num_replicas_in_sync
+    experiment = settle(experiment, train_data, replicas)
     if worker.is_chief:
-        with written_aside(files.config) as aside:
-            aside.write_text(dump(experiment))
+        files.write_config(experiment)
 
+    config = experiment.train
     batches = TrainingBatches(
-        train_data,
-        experiment.model.input,
-        experiment.data,
-        config.batch_size,
-        config.seed,
-        shard=worker,
+        train_data, experiment.model.input, experiment.data, config.batch_size, config.seed, worker
     )
     steps = config.steps_per_epoch or batches.steps_per_pass
     with contextlib.nullcontext() if strategy is None else strategy.scope():
-        model = _make_model(experiment, load=not (resume and files.snapshot.exists()))
+        model = _make_model(experiment, load=not files.snapshot.exists())
         _compile(model, config, steps)
-        restored = load_snapshot(files.snapshot, model) if files.snapshot.exists() else None
+        restored = load_snapshot(files.snapshot, model) if files.snapshot.exists() else NEW_RUN
 
-    done = 0 if restored is None else restored["epoch"]
-    copy = PlainCopy(model)
-    calls = make_callbacks(
-        config, files, copy, batches, validation_data, worker, done * steps, restored, callbacks
-    )
-    if done < config.epochs and not (restored or {}).get("stopped"):
+    run = Run(config, files, worker, PlainCopy(model), batches, validation_data)
+    calls = make_callbacks(run, restored, steps, callbacks)
+    if restored["epoch"] < config.epochs and not restored["stopped"]:
         _fit(
             model,
             strategy,
-            worker,
-            batches.from_step(done * steps),
+            batches.from_step(restored["epoch"] * steps),
             _validation_batches(experiment, validation_data),
             epochs=config.epochs,
             steps_per_epoch=steps,
-            initial_epoch=done,
+            initial_epoch=restored["epoch"],
             callbacks=calls.in_order,
             verbose=verbose,
         )
         if worker.is_chief:
-            copy.save(files.model)
-    return TrainedRun(copy.refresh(), calls.history.rows, files)
-
-
-def for_classes(
-    experiment: Experiment, class_names: Sequence[str], category_ids: Sequence[int] | None = None
-) -> Experiment:
-    """The experiment for a dataset's classes.
-
-    Args:
-        experiment: For any classes.
-        class_names: The dataset's, in the order of its class numbers.
-        category_ids: The dataset's numbers for them in COCO files.
-    """
-    model = dataclasses.replace(
-        experiment.model,
-        num_classes=len(class_names),
-        class_names=tuple(class_names),
-        category_ids=None if category_ids is None else tuple(category_ids),
-    )
-    return dataclasses.replace(experiment, model=model)
-
-
-def _settled(
-    experiment: Experiment, train_data: Sequence[Example], strategy: tf.distribute.Strategy | None
-) -> Experiment:
-    """The experiment as it runs, checked against data and strategy."""
-    names = getattr(train_data, "class_names", None)
-    expected = experiment.model.class_names
-    if names is not None and len(names) != experiment.model.num_classes:
-        raise ValueError(
-            f"The data has {len(names)} classes ({', '.join(names[:10])}), the model "
-            f"{experiment.model.num_classes}. `for_classes(experiment, data.class_names)` fits it."
-        )
-    if names is not None and expected is not None and tuple(names) != tuple(expected):
-        raise ValueError(
-            f"The data's classes are {list(names)[:10]}, the model's {list(expected)[:10]}."
-        )
-    replicas = 1 if strategy is None else strategy.num_replicas_in_sync
-    if replicas > 1:
-        _require_spreadable(experiment.train, replicas)
-    if experiment.model.mask is None and experiment.data.masks:
-        data = dataclasses.replace(experiment.data, masks=False)
-        return dataclasses.replace(experiment, data=data)
-    return experiment
-
-
-def _require_spreadable(config: TrainConfig, replicas: int) -> None:
-    if config.batch_size % replicas:
-        raise ValueError(
-            f"`train.batch_size` must be a multiple of the {replicas} devices. "
-            f"Received: {config.batch_size}"
-        )
-    if config.optimizer.accumulation > 1:
-        raise ValueError(
-            "Keras cannot accumulate gradients on several devices. Set "
-            "`train.optimizer.accumulation` to 1, or train on one device."
-        )
+            run.copy.save(files.model)
+    return TrainedRun(run.copy.refresh(), calls.history.rows, files)
 
 
 def _make_model(experiment: Experiment, load: bool) -> Any:
@@ -201,14 +133,6 @@ def _make_model(experiment: Experiment, load: bool) -> Any:
         _LOG.info("%s", zoo.load_checkpoint(model, source_preset(experiment), experiment.weights))
     freeze(model, config.freeze)
     return model
-
-
-def source_preset(experiment: Experiment) -> Preset:
-    """The preset whose checkpoints `experiment.weights` may name."""
-    name = experiment.preset or experiment.name
-    if name in list_presets():
-        return load_preset(name)
-    return Preset(experiment.name, model=experiment.model, checkpoints=experiment.checkpoints)
 
 
 def _compile(model: Any, config: TrainConfig, steps_per_epoch: int) -> None:
@@ -244,12 +168,11 @@ def _validation_batches(
 def _fit(
     model: Any,
     strategy: tf.distribute.Strategy | None,
-    worker: Worker,
     train_batches: tf.data.Dataset,
     validation_batches: tf.data.Dataset | None,
     **options: Any,
 ) -> None:
-    if worker.number > 1:
+    if this_worker().number > 1:
         fit_workers(model, strategy, train_batches, validation_batches, **options)
         return
     if strategy is not None:

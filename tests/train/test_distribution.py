@@ -38,7 +38,7 @@ def test_two_devices_give_the_weights_of_one(tmp_path, norm):
         np.testing.assert_allclose(two, one, atol=1e-5, err_msg=name)
         if name.endswith("bias"):
             moved = max(moved, np.abs(one).max())  # biases start at 0
-    assert moved > 1e-2
+    assert moved > 1e-3  # a hundred times the tolerance
 
 
 def workers(folder: Path, *options) -> list[subprocess.Popen]:

@@ -11,8 +11,9 @@ from kmrcnn.config.loader import load_experiment
 from kmrcnn.config.train_schema import Experiment, OptimizerConfig, ScheduleConfig, TrainConfig
 from kmrcnn.data.datasets.synthetic import SyntheticScenes
 from kmrcnn.train.callbacks import NonFiniteLossError
+from kmrcnn.train.experiments import for_classes, source_preset
 from kmrcnn.train.run_callbacks import chosen_monitor
-from kmrcnn.train.trainer import for_classes, source_preset, train
+from kmrcnn.train.trainer import train
 from tests.tiny import CLASS_NAMES, tiny_config, tiny_model
 from tests.train.scenes import DataConfig, rectangles
 

@@ -1,0 +1,87 @@
+"""An experiment and its data: classes, checkpoints, and what does not go together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from kmrcnn.config.loader import list_presets, load_preset
+from kmrcnn.config.schema import Preset
+from kmrcnn.config.train_schema import Experiment, TrainConfig
+from kmrcnn.data.example import Example
+
+
+def for_classes(
+    experiment: Experiment, class_names: Sequence[str], category_ids: Sequence[int] | None = None
+) -> Experiment:
+    """The experiment for a dataset's classes.
+
+    Args:
+        experiment: For any classes.
+        class_names: The dataset's, in the order of its class numbers.
+        category_ids: The dataset's numbers for them in COCO files.
+    """
+    model = dataclasses.replace(
+        experiment.model,
+        num_classes=len(class_names),
+        class_names=tuple(class_names),
+        category_ids=None if category_ids is None else tuple(category_ids),
+    )
+    return dataclasses.replace(experiment, model=model)
+
+
+def source_preset(experiment: Experiment) -> Preset:
+    """The preset whose checkpoints `experiment.weights` may name."""
+    name = experiment.preset or experiment.name
+    if name in list_presets():
+        return load_preset(name)
+    return Preset(experiment.name, model=experiment.model, checkpoints=experiment.checkpoints)
+
+
+def settle(experiment: Experiment, train_data: Sequence[Example], replicas: int) -> Experiment:
+    """The experiment as it runs: without masks if the model has no use for them.
+
+    Args:
+        experiment: For the classes of the data.
+        train_data: Its `class_names`, if it has any, are compared with the model's.
+        replicas: Devices that share a step.
+
+    Raises:
+        ValueError: The classes differ, or a setting is impossible on so many devices.
+    """
+    _require_classes(experiment, getattr(train_data, "class_names", None))
+    if replicas > 1:
+        _require_spreadable(experiment.train, replicas)
+    if experiment.model.mask is None and experiment.data.masks:
+        data = dataclasses.replace(experiment.data, masks=False)
+        return dataclasses.replace(experiment, data=data)
+    return experiment
+
+
+def _require_classes(experiment: Experiment, names: Sequence[str] | None) -> None:
+    model = experiment.model
+    if names is None:
+        return
+    if len(names) != model.num_classes:
+        raise ValueError(
+            f"The data has {len(names)} classes ({', '.join(names[:10])}), the model "
+            f"{model.num_classes}. `for_classes(experiment, data.class_names)` fits it."
+        )
+    if model.class_names is not None and tuple(names) != model.class_names:
+        raise ValueError(
+            f"The data's classes are {list(names[:10])}, the model's {list(model.class_names[:10])}"
+            ". `for_classes(experiment, data.class_names)` fits it."
+        )
+
+
+def _require_spreadable(config: TrainConfig, replicas: int) -> None:
+    if config.batch_size % replicas:
+        raise ValueError(
+            f"`train.batch_size` must be a multiple of the {replicas} devices. "
+            f"Received: {config.batch_size}"
+        )
+    if config.optimizer.accumulation > 1:
+        raise ValueError(
+            "Keras cannot accumulate gradients on several devices. Set "
+            "`train.optimizer.accumulation` to 1, or train on one device."
+        )

@@ -1,5 +1,5 @@
 """Packaging: the top-level folders become sub-packages of kmrcnn (`kmrcnn.configs`,
-`kmrcnn.custom_ops`).
+`kmrcnn.custom_ops`, `kmrcnn.export`).
 """
 
 import re
@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent
 VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "kmrcnn" / "__init__.py").read_text()).group(
     1
 )
-FOLDERS = ("configs", "custom_ops")  # installed as kmrcnn.<folder>
+FOLDERS = ("configs", "custom_ops", "export")  # installed as kmrcnn.<folder>
 
 packages = find_packages(include=["kmrcnn", "kmrcnn.*"])
 package_dir = {}

@@ -5,9 +5,9 @@ from pathlib import Path as _Path
 
 __version__ = "0.1.0"
 
-# In a checkout (or `pip install -e .`) the top-level folders configs/ and custom_ops/ are kmrcnn's
-# sub-packages too; setup.py maps them when it builds a wheel, an import from the checkout needs the
-# root on the path.
+# In a checkout (or `pip install -e .`) the top-level folders configs/, custom_ops/ and export/ are
+# kmrcnn's sub-packages too; setup.py maps them when it builds a wheel, an import from the checkout
+# needs the root on the path.
 _ROOT = _Path(__file__).resolve().parent.parent
 if (_ROOT / "setup.py").exists() and (_ROOT / "custom_ops" / "__init__.py").exists():
     __path__.append(str(_ROOT))

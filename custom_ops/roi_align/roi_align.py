@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import keras
@@ -25,7 +25,7 @@ def roi_align(
     aligned: bool = True,
     level_areas: Sequence[float] = (),
     *,
-    form: Form | None = None,
+    form: Form | Callable | None = None,
 ):
     """Pool each box from the map of the pyramid that fits its size (He et al. 2017, section 3).
 
@@ -54,7 +54,8 @@ def roi_align(
             level k or above; `fpn_level_areas` makes them.
         form: Which implementation; None chooses. "compiled" is the library's op; "crop_and_resize"
             is made of TensorFlow's ops, fixed sampling only; "reference" is keras.ops, which runs
-            on every backend, under XLA and in exported graphs.
+            on every backend, under XLA and in exported graphs. A function of (`RoIArguments`,
+            sampling_ratio, aligned) is a form of one's own.
 
     Returns:
         (N, P, Q, C) in the dtype of the features. Features get gradients, boxes none.
@@ -91,8 +92,10 @@ def choose_form(sampling_ratio: int, dtype: str = "float32") -> Form:
     return "reference"
 
 
-def _implementation(form: Form, sampling_ratio: int):
+def _implementation(form: Form | Callable, sampling_ratio: int):
     """The forms are imported when they are used: each needs its own framework."""
+    if callable(form):
+        return form
     backend = keras.backend.backend()
     if form == "compiled":
         if not library.is_compiled():

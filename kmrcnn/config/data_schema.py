@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from math import pi
 from typing import Literal
 
-from kmrcnn.config.schema import _require_choice, _require_fraction, _require_positive
+from kmrcnn.config.checks import require_choice, require_fraction, require_positive
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ScaleJitterConfig:
     max_scale: float = 2.0
 
     def __post_init__(self):
-        _require_positive(self, "min_scale", "max_scale")
+        require_positive(self, "min_scale", "max_scale")
         if min(self.size) < 1:
             raise ValueError(f"`scale_jitter.size` must be positive. Received: {self.size}")
         if self.min_scale > self.max_scale:
@@ -44,9 +44,7 @@ class ColorConfig:
     gray: float = 0.0  # chance of a picture in gray, whatever `probability` says
 
     def __post_init__(self):
-        _require_fraction(
-            self, "probability", "brightness", "contrast", "saturation", "hue", "gray"
-        )
+        require_fraction(self, "probability", "brightness", "contrast", "saturation", "hue", "gray")
         if self.hue > 0.5:
             raise ValueError(f"`color.hue` must be in [0, 0.5]. Received: {self.hue}")
 
@@ -87,8 +85,8 @@ class DataConfig:
     prefetch: int = 2  # batches that wait ready
 
     def __post_init__(self):
-        _require_choice(self, "crop", "short_side_sampling")
-        _require_fraction(
+        require_choice(self, "crop", "short_side_sampling")
+        require_fraction(
             self,
             "horizontal_flip",
             "vertical_flip",
@@ -97,7 +95,7 @@ class DataConfig:
             "copy_paste",
             "repeat_threshold",
         )
-        _require_positive(self, "crop_side", "mask_crop_size")
+        require_positive(self, "crop_side", "mask_crop_size")
         self._check_sizes()
         if not 0 <= self.rotation <= pi:
             raise ValueError(f"`rotation` must be in [0, pi] radians. Received: {self.rotation}")

@@ -12,6 +12,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from kmrcnn.config.checks import require_choice, require_fraction, require_positive
+
 Norm = Literal["frozen_batch_norm", "batch_norm", "sync_batch_norm", "group_norm", "none"]
 
 
@@ -33,8 +35,8 @@ class InputConfig:
     pad_multiple: int = 32  # zeros are added below and on the right up to a multiple of this
 
     def __post_init__(self):
-        _require_choice(self, "channel_order", "resize", "size_rounding")
-        _require_positive(self, "channels", "short_side", "long_side", "pad_multiple")
+        require_choice(self, "channel_order", "resize", "size_rounding")
+        require_positive(self, "channels", "short_side", "long_side", "pad_multiple")
         for name in ("mean", "std"):
             if len(getattr(self, name)) != self.channels:
                 raise ValueError(
@@ -64,8 +66,8 @@ class BackboneConfig:
     freeze_at: int = 2
 
     def __post_init__(self):
-        _require_choice(self, "norm", annotation=Norm)
-        _require_positive(self, "stem_channels", "groups", "width_per_group", "norm_groups")
+        require_choice(self, "norm", annotation=Norm)
+        require_positive(self, "stem_channels", "groups", "width_per_group", "norm_groups")
         if not 0 <= self.freeze_at <= 5:
             raise ValueError(f"`backbone.freeze_at` must be in 0..5. Received: {self.freeze_at}")
 
@@ -81,8 +83,8 @@ class NeckConfig:
     norm_groups: int = 32
 
     def __post_init__(self):
-        _require_choice(self, "norm", annotation=Norm)
-        _require_positive(self, "channels")
+        require_choice(self, "norm", annotation=Norm)
+        require_positive(self, "channels")
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class AnchorConfig:
     order: Literal["size_major", "ratio_major"] = "size_major"  # of the anchors of one cell
 
     def __post_init__(self):
-        _require_choice(self, "strides", "order")
+        require_choice(self, "strides", "order")
 
 
 @dataclass(frozen=True)
@@ -127,9 +129,9 @@ class RPNConfig:
     loss_divisor: Literal["samples_per_image", "sampled"] = "samples_per_image"
 
     def __post_init__(self):
-        _require_choice(self, "rank_by", "loss_divisor", "box_loss")
-        _require_positive(self, "num_convs", "pre_nms_top_n", "post_nms_top_n", "samples_per_image")
-        _require_fraction(
+        require_choice(self, "rank_by", "loss_divisor", "box_loss")
+        require_positive(self, "num_convs", "pre_nms_top_n", "post_nms_top_n", "samples_per_image")
+        require_fraction(
             self, "nms_threshold", "foreground_iou", "background_iou", "positive_fraction"
         )
 
@@ -146,7 +148,7 @@ class PoolerConfig:
     level_epsilon_on: Literal["ratio", "logarithm"] = "ratio"
 
     def __post_init__(self):
-        _require_choice(self, "level_epsilon_on")
+        require_choice(self, "level_epsilon_on")
         if not 0 <= self.sampling_ratio <= 64:
             raise ValueError(
                 f"`pooler.sampling_ratio` must be from 0 to 64. Received: {self.sampling_ratio}"
@@ -178,10 +180,10 @@ class BoxConfig:
     min_size: float = 0.0  # px, network frame; sides must be >= this
 
     def __post_init__(self):
-        _require_choice(self, "norm", annotation=Norm)
-        _require_choice(self, "box_loss")
-        _require_positive(self, "pooled_size", "max_detections", "samples_per_image")
-        _require_fraction(
+        require_choice(self, "norm", annotation=Norm)
+        require_choice(self, "box_loss")
+        require_positive(self, "pooled_size", "max_detections", "samples_per_image")
+        require_fraction(
             self, "foreground_iou", "positive_fraction", "score_threshold", "nms_threshold"
         )
         if self.num_convs + self.num_fcs == 0:
@@ -208,10 +210,10 @@ class MaskConfig:
     threshold: float = 0.5  # of the pasted mask
 
     def __post_init__(self):
-        _require_choice(self, "norm", annotation=Norm)
-        _require_choice(self, "target", "paste")
-        _require_positive(self, "pooled_size", "channels")
-        _require_fraction(self, "threshold")
+        require_choice(self, "norm", annotation=Norm)
+        require_choice(self, "target", "paste")
+        require_positive(self, "pooled_size", "channels")
+        require_fraction(self, "threshold")
 
 
 @dataclass(frozen=True)
@@ -249,7 +251,7 @@ class ModelConfig:
     mask: MaskConfig | None = field(default_factory=MaskConfig)  # None: Faster R-CNN
 
     def __post_init__(self):
-        _require_positive(self, "num_classes")
+        require_positive(self, "num_classes")
         for name in ("class_names", "category_ids"):
             value = getattr(self, name)
             if value is not None and len(value) != self.num_classes:
@@ -282,34 +284,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [_plain(v) for v in value]
     return value
-
-
-def _require_choice(config: Any, *names: str, annotation: Any = None) -> None:
-    from typing import get_args, get_type_hints
-
-    hints = {} if annotation else get_type_hints(type(config))
-    for name in names:
-        choices = get_args(annotation or hints[name])
-        if getattr(config, name) not in choices:
-            raise ValueError(
-                f"`{type(config).__name__}.{name}` must be one of {list(choices)}. "
-                f"Received: {getattr(config, name)!r}"
-            )
-
-
-def _require_positive(config: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if not (isinstance(value, (int, float)) and value > 0):
-            raise ValueError(
-                f"`{type(config).__name__}.{name}` must be positive. Received: {value!r}"
-            )
-
-
-def _require_fraction(config: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if not (isinstance(value, (int, float)) and 0.0 <= value <= 1.0):
-            raise ValueError(
-                f"`{type(config).__name__}.{name}` must be in [0, 1]. Received: {value!r}"
-            )

@@ -9,14 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from kmrcnn.config.checks import require_choice, require_fraction, require_positive
 from kmrcnn.config.data_schema import DataConfig
-from kmrcnn.config.schema import (
-    Checkpoint,
-    ModelConfig,
-    _require_choice,
-    _require_fraction,
-    _require_positive,
-)
+from kmrcnn.config.schema import Checkpoint, ModelConfig
 
 FreezePlan = Literal[
     "as_model", "none", "stem", "res2", "res3", "res4", "backbone", "all_but_heads"
@@ -46,18 +41,18 @@ class OptimizerConfig:
     ema_momentum: float | None = None
 
     def __post_init__(self):
-        _require_choice(self, "name")
-        _require_positive(self, "learning_rate", "base_batch_size", "accumulation")
-        _require_fraction(self, "momentum", "beta_1", "beta_2")
+        require_choice(self, "name")
+        require_positive(self, "learning_rate", "base_batch_size", "accumulation")
+        require_fraction(self, "momentum", "beta_1", "beta_2")
         if self.weight_decay < 0:
             raise ValueError(f"`weight_decay` must not be negative. Received: {self.weight_decay}")
         if self.ema_momentum is not None:
-            _require_fraction(self, "ema_momentum")
+            require_fraction(self, "ema_momentum")
         clips = ("global_clipnorm", "clipnorm", "clipvalue")
         given = [name for name in clips if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"Only one of {list(clips)} can be set. Received: {given}")
-        _require_positive(self, *given)
+        require_positive(self, *given)
 
 
 @dataclass(frozen=True)
@@ -73,8 +68,8 @@ class ScheduleConfig:
     final_factor: float = 0.0  # of cosine: share of the learning rate at the end
 
     def __post_init__(self):
-        _require_choice(self, "name")
-        _require_fraction(self, "warmup_factor", "gamma", "final_factor")
+        require_choice(self, "name")
+        require_fraction(self, "warmup_factor", "gamma", "final_factor")
         if self.warmup_updates < 0:
             raise ValueError(
                 f"`warmup_updates` must not be negative. Received: {self.warmup_updates}"
@@ -112,16 +107,16 @@ class TrainConfig:
     prediction_images: int = 4  # pictures of the validation set drawn for TensorBoard
 
     def __post_init__(self):
-        _require_choice(self, "precision", "strategy")
-        _require_choice(self, "freeze", annotation=FreezePlan)
-        _require_positive(self, "epochs", "batch_size")
+        require_choice(self, "precision", "strategy")
+        require_choice(self, "freeze", annotation=FreezePlan)
+        require_positive(self, "epochs", "batch_size")
         for name in ("evaluate_every", "patience", "prediction_images", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(
                     f"`train.{name}` must not be negative. Received: {getattr(self, name)}"
                 )
         if self.steps_per_epoch is not None:
-            _require_positive(self, "steps_per_epoch")
+            require_positive(self, "steps_per_epoch")
         if any(weight < 0 for weight in self.loss_weights.values()):
             raise ValueError(
                 f"`train.loss_weights` must not be negative. Received: {self.loss_weights}"

@@ -1,8 +1,9 @@
-"""Writing files so that a reader, or an interrupted run, never sees half of one."""
+"""Writing files and folders so that a reader, or an interrupted run, never sees half of one."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,45 @@ def written_aside(path: str | Path) -> Iterator[Path]:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_aside(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+    """Yields a temporary folder beside `path` to fill; it takes the name `path` when the block ends
+    without an error.
+
+    An older folder of that name disappears only then. On an error everything stays as it was.
+
+    Args:
+        path: The folder to make.
+        overwrite: Replace it if it exists.
+
+    Raises:
+        FileExistsError: `path` exists, and `overwrite` is False or it is not a folder.
+    """
+    path = Path(path)
+    if path.exists() and (not overwrite or not path.is_dir()):
+        hint = "it is not a folder" if not path.is_dir() else "pass overwrite=True to replace it"
+        raise FileExistsError(f"{str(path)!r} exists; {hint}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    old = aside.with_name(aside.name + "-old")
+    try:
+        yield aside
+        umask = os.umask(0)
+        os.umask(umask)
+        aside.chmod(0o777 & ~umask)
+        if path.exists():
+            os.replace(path, old)
+        try:
+            os.replace(aside, path)
+        except OSError:
+            if old.exists():
+                os.replace(old, path)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _set_usual_permissions(path: Path) -> None:

@@ -12,6 +12,7 @@ from kmrcnn.losses.regression import regression_loss
 from kmrcnn.postprocess.nms import NEVER, grouped_nms
 from kmrcnn.roi.packing import pack, unpack
 from kmrcnn.structures import boxes as box_ops
+from kmrcnn.structures.lowering import NATIVE, Lowering
 from kmrcnn.structures.typing import Tensor
 from kmrcnn.targets import box_coder
 from kmrcnn.targets.roi_sampler import Samples
@@ -24,21 +25,30 @@ class BoxBranch(keras.layers.Layer):
         config: Layers, thresholds, sampling, losses.
         pooler: A `RoIPooler`.
         num_classes: K.
+        lowering: Form of NMS; whether unused slots are computed too.
 
     Call arguments:
         features: {"P2": (B, h, w, C), ...}.
         boxes: (B, R, 4), xyxy, network frame.
-        valid: (B, R) bool; nothing is computed for other slots.
+        valid: (B, R) bool; other slots give 0, and are not computed where that saves time.
 
     Returns:
         {"class_logits": (B, R, K + 1), "box_deltas": (B, R, K or 1, 4)} float32.
     """
 
-    def __init__(self, config: BoxConfig, pooler: keras.layers.Layer, num_classes: int, **kwargs):
+    def __init__(
+        self,
+        config: BoxConfig,
+        pooler: keras.layers.Layer,
+        num_classes: int,
+        lowering: Lowering = NATIVE,
+        **kwargs,
+    ):
         super().__init__(autocast=False, **kwargs)  # boxes keep float32
         self.config = config
         self.pooler = pooler
         self.num_classes = num_classes
+        self.lowering = lowering
         norm = NormSpec(config.norm, config.norm_epsilon, config.norm_groups)
         self.convs = [
             ConvNormAct(config.conv_channels, 3, norm=norm, name=f"conv{i}")
@@ -72,7 +82,7 @@ class BoxBranch(keras.layers.Layer):
         self.box_deltas.build((None, channels))
 
     def call(self, features, boxes, valid, training=None):
-        packed = pack(boxes, valid)
+        packed = pack(boxes, valid, self.lowering.static)
         x = self.pooler(features, packed.boxes, packed.batch_indices)  # (N, P, P, C)
         for conv in self.convs:
             x = conv(x, training=training)
@@ -131,6 +141,8 @@ class BoxBranch(keras.layers.Layer):
             self.config.nms_threshold,
             self.config.max_detections,
             self.config.score_threshold,
+            self.lowering.max_candidates,
+            self.lowering.nms,
         )
         return {
             "boxes": kept.boxes,

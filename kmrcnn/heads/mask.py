@@ -10,6 +10,7 @@ from kmrcnn.layers.conv_norm_act import ConvNormAct, NormSpec
 from kmrcnn.layers.deconv import Deconv2x2, interleave
 from kmrcnn.losses.mask import mask_loss
 from kmrcnn.roi.packing import PackedRoIs, pack, pack_values, unpack
+from kmrcnn.structures.lowering import NATIVE, Lowering
 from kmrcnn.structures.typing import Tensor
 from kmrcnn.targets.mask_targets import mask_targets
 from kmrcnn.targets.roi_sampler import Samples
@@ -26,21 +27,30 @@ class MaskBranch(keras.layers.Layer):
         config: Layers and target rule.
         pooler: A `RoIPooler`.
         num_classes: K.
+        lowering: Whether unused slots are computed too.
 
     Call arguments:
         features: {"P2": (B, h, w, C), ...}.
         boxes: (B, R, 4), xyxy, network frame.
         classes: (B, R) int32 in 0..K-1, the class whose mask is wanted.
-        valid: (B, R) bool; nothing is computed for other slots.
+        valid: (B, R) bool; other slots give 0, and are not computed where that saves time.
 
     Returns:
         Logits (B, R, M, M) float32, M = 2 * pooled size; 0 in unused slots.
     """
 
-    def __init__(self, config: MaskConfig, pooler: keras.layers.Layer, num_classes: int, **kwargs):
+    def __init__(
+        self,
+        config: MaskConfig,
+        pooler: keras.layers.Layer,
+        num_classes: int,
+        lowering: Lowering = NATIVE,
+        **kwargs,
+    ):
         super().__init__(autocast=False, **kwargs)  # boxes keep float32
         self.config = config
         self.pooler = pooler
+        self.lowering = lowering
         norm = NormSpec(config.norm, config.norm_epsilon, config.norm_groups)
         self.convs = [
             ConvNormAct(config.channels, 3, norm=norm, name=f"conv{i}")
@@ -64,7 +74,7 @@ class MaskBranch(keras.layers.Layer):
         self.logits.build((None, None, None, self.deconv.filters))
 
     def call(self, features, boxes, classes, valid, training=None):
-        packed = pack(boxes, valid)
+        packed = pack(boxes, valid, self.lowering.static)
         logits = self.predict_packed(features, packed, pack_values(classes, packed), training)
         return unpack(logits, packed, valid)
 

@@ -11,12 +11,16 @@ from kmrcnn.necks.fpn import FPN
 from kmrcnn.roi.pooler import RoIPooler
 from kmrcnn.roi.roi_heads import RoIHeads
 from kmrcnn.rpn.rpn import RegionProposalNetwork
+from kmrcnn.structures.lowering import NATIVE, Lowering
 
 NECKS = {"fpn": FPN}
 
 
 def build_model(
-    config: ModelConfig, name: str = "generalized_rcnn", seed: int | None = None
+    config: ModelConfig,
+    name: str = "generalized_rcnn",
+    seed: int | None = None,
+    lowering: Lowering = NATIVE,
 ) -> GeneralizedRCNN:
     """Make the parts a configuration names and hand them to the spine.
 
@@ -25,6 +29,7 @@ def build_model(
         name: Name of the Keras model.
         seed: Seeds the sampling of anchors and RoIs in training. Weights start from Keras's global
             seed.
+        lowering: Forms of RoIAlign and NMS; exports choose others than the fastest.
 
     Returns:
         A built model with random weights.
@@ -36,17 +41,19 @@ def build_model(
     backbone = ResNet(config.backbone, name="backbone")
     neck = NECKS[config.neck.name](config.neck, backbone.feature_info, name="neck")
     levels = neck.feature_info
-    rpn = RegionProposalNetwork(config.rpn, config.anchors, levels, seed=seed, name="rpn")
+    rpn = RegionProposalNetwork(config.rpn, config.anchors, levels, seed, lowering, name="rpn")
     pooled_levels = tuple(levels)[:-1]  # P6 only feeds the RPN
-    box_pooler = RoIPooler(
-        config.pooler, config.box.pooled_size, levels, pooled_levels, name="pooler"
+
+    def pooler(size: int) -> RoIPooler:
+        return RoIPooler(config.pooler, size, levels, pooled_levels, lowering, name="pooler")
+
+    box = BoxBranch(
+        config.box, pooler(config.box.pooled_size), config.num_classes, lowering, name="box"
     )
-    box = BoxBranch(config.box, box_pooler, config.num_classes, name="box")
     branches = {}
     if config.mask is not None:
-        mask_pooler = RoIPooler(
-            config.pooler, config.mask.pooled_size, levels, pooled_levels, name="pooler"
+        branches["mask"] = MaskBranch(
+            config.mask, pooler(config.mask.pooled_size), config.num_classes, lowering, name="mask"
         )
-        branches["mask"] = MaskBranch(config.mask, mask_pooler, config.num_classes, name="mask")
     roi_heads = RoIHeads(box, branches, seed=seed, name="roi_heads")
     return GeneralizedRCNN(config, backbone, neck, rpn, roi_heads, name=name)

@@ -1,8 +1,11 @@
-"""Greedy non-maximum suppression within groups (classes or pyramid levels), fixed output size."""
+"""Greedy non-maximum suppression within groups (classes or pyramid levels), fixed output size.
+
+One function, four forms; runtimes differ in what they can carry out.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import keras
 from keras import ops
@@ -11,6 +14,9 @@ from kmrcnn.structures import boxes as box_ops
 from kmrcnn.structures.typing import Tensor
 
 NEVER = -1e30  # score of an unused slot
+ROUNDS = 8  # of the unrolled form
+
+Form = Literal["combined", "fixpoint", "unrolled", "per_image"]
 
 
 class Kept(NamedTuple):
@@ -29,10 +35,9 @@ def grouped_nms(
     max_outputs: int,
     score_threshold: float = NEVER / 2,
     max_candidates: int = 4096,
+    form: Form | None = None,
 ) -> Kept:
     """Suppress boxes that overlap a better one of the same group by more than `iou_threshold`.
-
-    Groups do not see each other, and no box is moved to keep them apart, so no precision is lost.
 
     Args:
         boxes: (B, N, G, 4), or (B, N, 1, 4) where all groups share their boxes; xyxy.
@@ -40,12 +45,33 @@ def grouped_nms(
         iou_threshold: A box with exactly this overlap stays.
         max_outputs: D, the number of boxes to keep over all groups.
         score_threshold: Scores must exceed this.
-        max_candidates: Only outside TensorFlow: the best so many (box, group) pairs are looked at.
-            The result is exact while they hold all pairs above the threshold or D survivors.
+        max_candidates: Not in the combined form: where there are more (box, group) pairs, only the
+            best so many are looked at. The result is exact while they hold all pairs above the
+            threshold or D survivors.
+        form: How it is carried out; None chooses. "combined": TensorFlow's kernel, which looks at
+            every pair. "fixpoint": `keras.ops` with a loop until nothing changes, for every
+            backend. "unrolled": the same with a fixed number of rounds, `ROUNDS`, and no loop, for
+            graphs that must not have one; exact unless a chain of suppressions is longer.
+            "per_image": TensorFlow's `NonMaxSuppressionV4`, which LiteRT has too, on candidates
+            of which those of different groups are moved apart; static shapes.
+
+    Returns:
+        The boxes that stay. Groups do not see each other.
     """
-    if keras.backend.backend() == "tensorflow":
+    if form is None:
+        form = "combined" if keras.backend.backend() == "tensorflow" else "fixpoint"
+    if form == "combined":
         return _combined_nms(boxes, scores, iou_threshold, max_outputs, score_threshold)
-    return _fixpoint_nms(boxes, scores, iou_threshold, max_outputs, score_threshold, max_candidates)
+    candidates = _choose_candidates(boxes, scores, max_candidates)
+    eligible = candidates.scores > score_threshold
+    if form == "per_image":
+        keep = _keep_by_kernel(candidates, eligible, iou_threshold, max_outputs)
+    elif form in ("fixpoint", "unrolled"):
+        rounds = ROUNDS if form == "unrolled" else None
+        keep = _keep_by_rounds(candidates, eligible, iou_threshold, rounds)
+    else:
+        raise ValueError(f"`form` must be one of {Form.__args__}. Received: {form!r}")
+    return _best(candidates, keep, max_outputs)
 
 
 def _combined_nms(boxes, scores, iou_threshold, max_outputs, score_threshold) -> Kept:
@@ -82,46 +108,118 @@ def _combined_nms(boxes, scores, iou_threshold, max_outputs, score_threshold) ->
     return Kept(kept_boxes, kept_scores, groups, valid)
 
 
-def _fixpoint_nms(
-    boxes, scores, iou_threshold, max_outputs, score_threshold, max_candidates
-) -> Kept:
-    """The greedy result without a loop over boxes.
+class Candidates(NamedTuple):
+    """The pairs looked at, in S sets that do not see each other, each best first."""
+
+    boxes: Tensor  # (B, S, M, 4)
+    scores: Tensor  # (B, S, M)
+    groups: Tensor  # (B, S, M) int32
+
+
+def _choose_candidates(boxes, scores, max_candidates) -> Candidates:
+    """A set for each group if there are few enough pairs, else one set of the best pairs."""
+    number, groups = scores.shape[1], scores.shape[2]
+    if number * groups <= max_candidates:
+        best, index = ops.top_k(ops.transpose(scores, (0, 2, 1)), number)  # (B, G, N)
+        own = ops.transpose(boxes, (0, 2, 1, 3))  # (B, G or 1, N, 4)
+        chosen = _take(ops.broadcast_to(own, ops.shape(best) + (4,)), index)
+        group = ops.arange(groups, dtype="int32")[None, :, None]
+        return Candidates(chosen, best, ops.broadcast_to(group, ops.shape(best)))
+    best, index = ops.top_k(ops.reshape(scores, (-1, 1, number * groups)), max_candidates)
+    index = ops.cast(index, "int32")
+    row = index // groups if boxes.shape[2] == 1 else index
+    every = ops.reshape(boxes, (-1, 1, number * boxes.shape[2], 4))
+    return Candidates(_take(every, row), best, index % groups)
+
+
+def _take(boxes, index):
+    """(B, S, M, 4) from boxes (B, S, N, 4) and indices (B, S, M) along N."""
+    return ops.take_along_axis(boxes, index[..., None], axis=2)
+
+
+def _keep_by_rounds(candidates: Candidates, eligible, iou_threshold, rounds):
+    """The greedy result without a loop over boxes, (B, S, M) bool.
 
     A candidate stays if no better candidate that stays suppresses it. Starting from "all stay" and
     applying that rule until nothing changes gives the greedy answer after as many rounds as the
     longest chain of suppressions.
     """
-    number, groups = scores.shape[1], scores.shape[2]
-    candidates = min(max_candidates, number * groups)
-    best, index = ops.top_k(ops.reshape(scores, (-1, number * groups)), candidates)  # (B, M)
-    group = ops.cast(index % groups, "int32")
-    if boxes.shape[2] == 1:
-        index = index // groups
-    chosen = ops.take_along_axis(
-        ops.reshape(boxes, (-1, number * boxes.shape[2], 4)), index[..., None], axis=1
-    )
-    suppresses = (
-        box_ops.pairwise_iou(chosen, chosen) > iou_threshold
-    )  # (B, M, M): row against column
-    suppresses = ops.logical_and(suppresses, group[:, :, None] == group[:, None, :])
-    rank = ops.arange(candidates)
-    suppresses = ops.logical_and(suppresses, rank[:, None] < rank[None, :])
-    suppresses = ops.cast(suppresses, "float32")
-    eligible = best > score_threshold  # (B, M)
+    boxes, groups = candidates.boxes, candidates.groups
+    suppresses = box_ops.pairwise_iou(boxes, boxes) > iou_threshold  # (B, S, M, M): row, column
+    same = groups[..., :, None] == groups[..., None, :]
+    rank = ops.arange(boxes.shape[2])
+    better = rank[:, None] < rank[None, :]
+    suppresses = ops.cast(ops.logical_and(ops.logical_and(suppresses, same), better), "float32")
 
-    def refine(keep, changed):
-        hits = ops.squeeze(ops.matmul(ops.cast(keep, "float32")[:, None, :], suppresses), 1)
-        update = ops.logical_and(eligible, hits < 0.5)
+    def refine(keep):
+        hits = ops.matmul(ops.cast(keep, "float32")[..., None, :], suppresses)[..., 0, :]
+        return ops.logical_and(eligible, hits < 0.5)
+
+    if rounds is not None:
+        keep = eligible
+        for _ in range(rounds):
+            keep = refine(keep)
+        return keep
+
+    def step(keep, changed):
+        update = refine(keep)
         return update, ops.any(update != keep)
 
-    keep, _ = ops.while_loop(
-        lambda keep, changed: changed, refine, (eligible, ops.convert_to_tensor(True))
-    )
-    pad = max(max_outputs - candidates, 0)
-    final, place = ops.top_k(ops.where(keep, best, NEVER), min(max_outputs, candidates))
-    valid = final > NEVER / 2 if score_threshold < 0 else final > score_threshold
-    final_boxes = ops.take_along_axis(chosen, place[..., None], axis=1)
-    final_groups = ops.take_along_axis(group, place, axis=1)
+    start = (eligible, ops.convert_to_tensor(True))
+    return ops.while_loop(lambda keep, changed: changed, step, start)[0]
+
+
+def _keep_by_kernel(candidates: Candidates, eligible, iou_threshold, max_outputs):
+    """One call of the kernel per image and set, (B, S, M) bool."""
+    import tensorflow as tf
+
+    batch, sets, number = candidates.scores.shape
+    if batch is None:
+        raise ValueError("form='per_image' needs a fixed batch size. Received: boxes (None, ...)")
+    boxes = candidates.boxes if sets > 1 else _move_apart(candidates)
+    scores = tf.where(eligible, candidates.scores, NEVER)
+    most = min(max_outputs, number)
+    keep = []
+    for image in range(batch):
+        for one in range(sets):
+            index, count = tf.raw_ops.NonMaxSuppressionV4(
+                boxes=boxes[image, one],
+                scores=scores[image, one],
+                max_output_size=most,
+                iou_threshold=iou_threshold,
+                score_threshold=NEVER / 2,
+                pad_to_max_output_size=True,
+            )
+            index = tf.where(tf.range(most) < count, tf.reshape(index, (most,)), -1)
+            keep.append(tf.reduce_any(index[:, None] == tf.range(number)[None, :], axis=0))
+    return tf.reshape(tf.stack(keep), (batch, sets, number))
+
+
+def _move_apart(candidates: Candidates):
+    """Boxes of different groups get a place of their own in a square of places.
+
+    A square, because float32 has less precision the farther out a box is.
+    """
+    boxes = candidates.boxes
+    side = ops.max(boxes) + 1.0
+    columns = 16
+    column, row = candidates.groups % columns, candidates.groups // columns
+    shift = ops.cast(ops.stack([column, row, column, row], axis=-1), "float32")
+    return boxes + shift * side
+
+
+def _best(candidates: Candidates, keep, max_outputs) -> Kept:
+    """The best of all sets, padded."""
+    sets, number = candidates.scores.shape[1:]
+    scores = ops.reshape(ops.where(keep, candidates.scores, NEVER), (-1, sets * number))
+    boxes = ops.reshape(candidates.boxes, (-1, sets * number, 4))
+    groups = ops.reshape(candidates.groups, (-1, sets * number))
+    most = min(max_outputs, sets * number)
+    final, place = ops.top_k(scores, most)
+    valid = final > NEVER / 2
+    final_boxes = ops.take_along_axis(boxes, place[..., None], axis=1)
+    final_groups = ops.take_along_axis(groups, place, axis=1)
+    pad = max_outputs - most
     return Kept(
         ops.pad(ops.where(valid[..., None], final_boxes, 0.0), ((0, 0), (0, pad), (0, 0))),
         ops.pad(ops.where(valid, final, 0.0), ((0, 0), (0, pad))),

@@ -12,6 +12,7 @@ from kmrcnn.losses.rpn import rpn_losses
 from kmrcnn.postprocess.nms import NEVER, grouped_nms
 from kmrcnn.rpn.anchors import AnchorGenerator
 from kmrcnn.structures import boxes as box_ops
+from kmrcnn.structures.lowering import NATIVE, Lowering
 from kmrcnn.structures.typing import Tensor
 from kmrcnn.targets import box_coder
 from kmrcnn.targets.matcher import match
@@ -26,6 +27,7 @@ class RegionProposalNetwork(keras.layers.Layer):
         anchors: Sizes and shapes of the anchors.
         feature_info: {"P2": (channels, stride), ...}: the levels to look at.
         seed: Seeds the sampling of anchors in training.
+        lowering: Form of NMS.
 
     Call arguments:
         features: {"P2": (B, h, w, C), ...}.
@@ -45,10 +47,12 @@ class RegionProposalNetwork(keras.layers.Layer):
         anchors: AnchorConfig,
         feature_info: dict[str, tuple[int, int]],
         seed: int | None = None,
+        lowering: Lowering = NATIVE,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.config = config
+        self.lowering = lowering
         self.level_names = list(feature_info)
         self.in_channels = next(iter(feature_info.values()))[0]
         self.anchor_generator = AnchorGenerator(anchors, tuple(s for _, s in feature_info.values()))
@@ -131,6 +135,7 @@ class RegionProposalNetwork(keras.layers.Layer):
             config.nms_threshold,
             in_total,
             max_candidates=10**5,
+            form=self.lowering.nms,
         )
         return {
             "boxes": kept.boxes,

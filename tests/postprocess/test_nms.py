@@ -1,3 +1,4 @@
+import functools
 import json
 
 import numpy as np
@@ -7,11 +8,11 @@ from kmrcnn.postprocess import nms as module
 from kmrcnn.postprocess.nms import NEVER, grouped_nms
 
 
-@pytest.fixture(params=["combined", "fixpoint"])
+@pytest.fixture(params=["combined", "fixpoint", "unrolled", "per_image"])
 def form(request, monkeypatch):
-    """TensorFlow's kernel, and what other backends run."""
-    if request.param == "fixpoint":
-        monkeypatch.setattr(module.keras.backend, "backend", lambda: "another")
+    """TensorFlow's kernel, what other backends run, and what exported graphs hold."""
+    chosen = functools.partial(module.grouped_nms, form=request.param)
+    monkeypatch.setitem(globals(), "grouped_nms", chosen)
     return request.param
 
 
@@ -159,6 +160,10 @@ def test_in_a_graph_with_unknown_batch(form):
     tf = pytest.importorskip("tensorflow")
     signature = [tf.TensorSpec((None, 9, 1, 4)), tf.TensorSpec((None, 9, 1))]
     run = tf.function(lambda boxes, scores: grouped_nms(boxes, scores, 0.3, 4), signature)
+    if form == "per_image":  # a call of its kernel for every image of a batch of known size
+        with pytest.raises(ValueError, match="fixed batch size"):
+            run.get_concrete_function()
+        return
     for batch in (0, 2):
         boxes = np.tile(CHAIN[None, :, None], (batch, 1, 1, 1)).astype("float32")
         scores = np.tile(np.arange(9.0, 0, -1)[None, :, None], (batch, 1, 1)).astype("float32")

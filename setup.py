@@ -46,6 +46,7 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        "train": ["tensorboard>=2.19"],
         "vis": ["scikit-image>=0.24", "supervision>=0.25", "pydot>=3.0", "matplotlib>=3.8"],
         "test": [
             "pytest>=8.0",
@@ -55,6 +56,7 @@ setup(
             "pydot>=3.0",
             "matplotlib>=3.8",
             "jax>=0.5",
+            "tensorboard>=2.19",
             "setuptools>=70",
         ],
     },

@@ -43,5 +43,6 @@ class ServingModule(tf.Module):
         if self.config.input.channel_order == "bgr":
             images = tf.reverse(images, axis=[-1])
         found = dict(self._call({"images": images, "image_sizes": image_sizes}))
-        valid = tf.cast(found.pop("valid"), tf.int32)
-        return found | {"num_detections": tf.reduce_sum(valid, axis=1)}
+        valid = tf.cast(found.pop("valid"), tf.float32)  # TensorRT 8 cannot add up integers
+        number = tf.cast(tf.reduce_sum(valid, axis=1), tf.int32)
+        return found | {"num_detections": number}

@@ -19,6 +19,7 @@ from kmrcnn.postprocess.to_original import frame_scale, to_original_frame
 from kmrcnn.structures.detections import Detections
 
 if TYPE_CHECKING:
+    from kmrcnn.config.schema import InputConfig
     from kmrcnn.models.generalized_rcnn import GeneralizedRCNN
     from kmrcnn.structures.explanation import Explanation
 
@@ -89,7 +90,7 @@ class Predictor:
         """
         from kmrcnn.postprocess.explain import explain_detections
 
-        image, source = self._load(picture)
+        image, source = load_picture(picture, self.config.input)
         inputs = self._to_batch([image])
         stages = explain_detections(self.model, inputs)
         detections = self._to_detections(stages.detections, image, inputs["image_sizes"][0], source)
@@ -97,7 +98,7 @@ class Predictor:
         return stages.to_explanation(scale, self.score_threshold, detections)
 
     def _predict_list(self, pictures: list[Picture]) -> list[Detections]:
-        loaded = [self._load(picture) for picture in pictures]
+        loaded = [load_picture(picture, self.config.input) for picture in pictures]
         results: list[Any] = [None] * len(loaded)
         for members in self._batches([image for image, _ in loaded]):
             inputs = self._to_batch([loaded[i][0] for i in members])
@@ -122,21 +123,6 @@ class Predictor:
             for start in range(0, len(members), self.batch_size):
                 yield members[start : start + self.batch_size]
 
-    def _load(self, picture: Picture) -> tuple[np.ndarray, Path | None]:
-        """Picture (H, W, C), uint8 or float32, and the file it came from."""
-        channels = self.config.input.channels
-        if isinstance(picture, (str, Path)):
-            image, source = read_image(picture, channels), Path(picture)
-        else:
-            image, source = _checked_array(picture, channels), None
-        if min(image.shape[:2]) < MIN_SIDE:
-            raise ValueError(
-                f"A picture needs at least {MIN_SIDE} x {MIN_SIDE} pixels. "
-                f"Received: {image.shape[0]} x {image.shape[1]}{f' ({source})' if source else ''}"
-            )
-        network_size(image.shape[:2], self.config.input)  # raises if too elongated
-        return image, source
-
     def _to_batch(self, images: list[np.ndarray]) -> dict[str, np.ndarray]:
         resized = [to_network(image, self.config.input) for image in images]
         canvas, sizes = pad_to_canvas(resized, self.config.input.pad_multiple)
@@ -153,6 +139,33 @@ class Predictor:
             category_ids=self.config.category_ids,
             source=source,
         )
+
+
+def load_picture(picture: Picture, config: InputConfig) -> tuple[np.ndarray, Path | None]:
+    """A picture as `Predictor.predict` takes it, checked.
+
+    Args:
+        picture: A path, or an array.
+        config: Of the model.
+
+    Returns:
+        (H, W, C) uint8, or float32 on the 0-255 scale; and the file it came from.
+
+    Raises:
+        ValueError: It is damaged, tiny, too elongated, not finite, or of the wrong shape.
+        FileNotFoundError: There is no such file.
+    """
+    if isinstance(picture, (str, Path)):
+        image, source = read_image(picture, config.channels), Path(picture)
+    else:
+        image, source = _checked_array(picture, config.channels), None
+    if min(image.shape[:2]) < MIN_SIDE:
+        raise ValueError(
+            f"A picture needs at least {MIN_SIDE} x {MIN_SIDE} pixels. "
+            f"Received: {image.shape[0]} x {image.shape[1]}{f' ({source})' if source else ''}"
+        )
+    network_size(image.shape[:2], config)  # raises if too elongated
+    return image, source
 
 
 def _checked_array(image: Any, channels: int) -> np.ndarray:

@@ -241,6 +241,7 @@ def _detectron2_config(case: Case) -> ModelConfig:
     full = yaml.safe_load(case.info["full_config"])
     model, inputs = full["MODEL"], full["INPUT"]
     resnet, rpn, heads = model["RESNETS"], model["RPN"], model["ROI_HEADS"]
+    c4 = heads["NAME"] == "Res5ROIHeads"
     box, mask, anchors = model["ROI_BOX_HEAD"], model["ROI_MASK_HEAD"], model["ANCHOR_GENERATOR"]
     return ModelConfig(
         num_classes=heads["NUM_CLASSES"],
@@ -252,6 +253,7 @@ def _detectron2_config(case: Case) -> ModelConfig:
             long_side=inputs["MAX_SIZE_TEST"],
             resize="antialiased_uint8",
             size_rounding="half_up",
+            pad_multiple=32 if "fpn" in model["BACKBONE"]["NAME"] else 1,
         ),
         backbone=BackboneConfig(
             name=f"resnet{resnet['DEPTH']}",
@@ -262,8 +264,14 @@ def _detectron2_config(case: Case) -> ModelConfig:
             stride_in_1x1=resnet["STRIDE_IN_1X1"],
             norm=NORMS[resnet["NORM"]],
             freeze_at=model["BACKBONE"]["FREEZE_AT"],
+            last_stage=4 if c4 else 5,
+            res5_dilation=resnet["RES5_DILATION"],
         ),
-        neck=NeckConfig(channels=model["FPN"]["OUT_CHANNELS"], norm=NORMS[model["FPN"]["NORM"]]),
+        neck=NeckConfig(
+            name="fpn" if "fpn" in model["BACKBONE"]["NAME"] else "single_level",
+            channels=model["FPN"]["OUT_CHANNELS"],
+            norm=NORMS[model["FPN"]["NORM"]],
+        ),
         anchors=AnchorConfig(
             sizes=tuple(tuple(map(float, sizes)) for sizes in anchors["SIZES"]),
             aspect_ratios=tuple(anchors["ASPECT_RATIOS"][0]),
@@ -282,13 +290,16 @@ def _detectron2_config(case: Case) -> ModelConfig:
             smooth_l1_beta=rpn["SMOOTH_L1_BETA"],
         ),
         pooler=PoolerConfig(
-            aligned=box["POOLER_TYPE"] == "ROIAlignV2", sampling_ratio=box["POOLER_SAMPLING_RATIO"]
+            stage="res5" if c4 else "none",
+            aligned=box["POOLER_TYPE"] == "ROIAlignV2",
+            sampling_ratio=box["POOLER_SAMPLING_RATIO"],
         ),
         box=BoxConfig(
             pooled_size=box["POOLER_RESOLUTION"],
+            reduce="mean" if c4 else "flatten",
             num_convs=box["NUM_CONV"],
             conv_channels=box["CONV_DIM"],
-            num_fcs=box["NUM_FC"],
+            num_fcs=0 if c4 else box["NUM_FC"],
             fc_channels=box["FC_DIM"],
             norm=NORMS[box["NORM"]],
             class_agnostic=box["CLS_AGNOSTIC_BBOX_REG"],

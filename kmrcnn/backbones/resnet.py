@@ -22,7 +22,7 @@ DEPTHS = {  # name: (blocks of res2..res5, bottleneck?)
 
 
 class ResNet(keras.layers.Layer):
-    """Residual network with feature maps at strides 4, 8, 16 and 32.
+    """Residual network with feature maps at strides 4, 8, 16 and 32 (16 if res5 is dilated).
 
     Args:
         config: Depth, widths, groups, place of the stride, normalisation, frozen stages.
@@ -31,40 +31,24 @@ class ResNet(keras.layers.Layer):
         images: (B, H, W, channels), normalised.
 
     Returns:
-        {"C2": (B, H/4, W/4, c), "C3": (B, H/8, W/8, 2c), "C4": ..., "C5": (B, H/32, W/32, 8c)}.
+        {"C2": (B, H/4, W/4, c), "C3": (B, H/8, W/8, 2c), "C4": ..., "C5": (B, H/32, W/32, 8c)}, up
+        to the last stage.
     """
 
     def __init__(self, config: BackboneConfig, **kwargs):
         super().__init__(**kwargs)
-        if config.name not in DEPTHS:
-            raise ValueError(
-                f"`backbone.name` must be one of {list(DEPTHS)}. Received: {config.name!r}"
-            )
-        blocks, bottleneck = DEPTHS[config.name]
-        blocks = config.blocks or blocks
-        norm = NormSpec(config.norm, config.norm_epsilon, config.norm_groups)
-        channels = config.res2_channels or (256 if bottleneck else 64)
-        self.stem = ConvNormAct(config.stem_channels, 7, strides=2, norm=norm, name="stem")
+        self.stem = ConvNormAct(
+            config.stem_channels, 7, strides=2, norm=_norm_spec(config), name="stem"
+        )
         self.stem.trainable = config.freeze_at < 1
         self.stages = []
         self.feature_info = {}
-        for index, count in enumerate(blocks):
-            stage = [
-                ResidualBlock(
-                    channels * 2**index,
-                    inner=config.groups * config.width_per_group * 2**index if bottleneck else None,
-                    strides=2 if index > 0 and j == 0 else 1,
-                    groups=config.groups,
-                    stride_in_1x1=config.stride_in_1x1,
-                    norm=norm,
-                    name=f"res{index + 2}_{j}",
-                )
-                for j in range(count)
-            ]
-            for block in stage:
-                block.trainable = config.freeze_at < index + 2
+        stride = 4
+        for number in range(2, config.last_stage + 1):
+            stage = residual_stage(config, number)
             self.stages.append(stage)
-            self.feature_info[f"C{index + 2}"] = (channels * 2**index, 4 * 2**index)
+            stride *= stage[0].strides
+            self.feature_info[f"C{number}"] = (stage[-1].channels, stride)
 
     def build(self, input_shape):
         self.stem.build(input_shape)
@@ -86,6 +70,45 @@ class ResNet(keras.layers.Layer):
         return features
 
 
+def residual_stage(config: BackboneConfig, number: int) -> list[ResidualBlock]:
+    """The blocks of res<number>, 2..5, unbuilt.
+
+    Raises:
+        ValueError: The configuration names no known network.
+    """
+    if config.name not in DEPTHS:
+        raise ValueError(
+            f"`backbone.name` must be one of {list(DEPTHS)}. Received: {config.name!r}"
+        )
+    blocks, bottleneck = DEPTHS[config.name]
+    count = (config.blocks or blocks)[number - 2]
+    widening = 2 ** (number - 2)
+    channels = (config.res2_channels or (256 if bottleneck else 64)) * widening
+    inner = config.groups * config.width_per_group * widening if bottleneck else None
+    dilation = config.res5_dilation if number == 5 else 1
+    first_strides = 1 if number == 2 or dilation > 1 else 2
+    stage = [
+        ResidualBlock(
+            channels,
+            inner,
+            strides=first_strides if j == 0 else 1,
+            groups=config.groups,
+            dilation=dilation,
+            stride_in_1x1=config.stride_in_1x1,
+            norm=_norm_spec(config),
+            name=f"res{number}_{j}",
+        )
+        for j in range(count)
+    ]
+    for block in stage:
+        block.trainable = config.freeze_at < number
+    return stage
+
+
+def _norm_spec(config: BackboneConfig) -> NormSpec:
+    return NormSpec(config.norm, config.norm_epsilon, config.norm_groups)
+
+
 class ResidualBlock(keras.layers.Layer):
     """Shortcut plus two 3x3 convolutions, or plus 1x1, 3x3, 1x1 (bottleneck).
 
@@ -94,6 +117,7 @@ class ResidualBlock(keras.layers.Layer):
         inner: Channels of the 3x3 of a bottleneck; None for the basic block.
         strides: Step of the whole block.
         groups: Of the bottleneck's 3x3.
+        dilation: Of the 3x3 convolutions.
         stride_in_1x1: Put the stride into the first 1x1 instead of the 3x3.
         norm: Normalisation of every convolution.
     """
@@ -104,6 +128,7 @@ class ResidualBlock(keras.layers.Layer):
         inner: int | None,
         strides: int = 1,
         groups: int = 1,
+        dilation: int = 1,
         stride_in_1x1: bool = False,
         norm: NormSpec = NO_NORM,
         **kwargs: Any,
@@ -114,10 +139,14 @@ class ResidualBlock(keras.layers.Layer):
         self.norm = norm
         self.shortcut = None
         if inner is None:
-            layout = [(channels, 3, strides, 1), (channels, 3, 1, 1)]
+            layout = [(channels, 3, strides, 1, dilation), (channels, 3, 1, 1, dilation)]
         else:
             first, second = (strides, 1) if stride_in_1x1 else (1, strides)
-            layout = [(inner, 1, first, 1), (inner, 3, second, groups), (channels, 1, 1, 1)]
+            layout = [
+                (inner, 1, first, 1, 1),
+                (inner, 3, second, groups, dilation),
+                (channels, 1, 1, 1, 1),
+            ]
         self.convs = [
             ConvNormAct(*arguments, norm=norm, relu=k < len(layout), name=f"conv{k}")
             for k, arguments in enumerate(layout, start=1)

@@ -43,9 +43,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints configuration, layers and parts."""
-    import dataclasses
-
-    from kmrcnn.config.loader import dump, load_preset
+    from kmrcnn.config.loader import load_preset
     from kmrcnn.data.preprocess import canvas_size, network_size
     from kmrcnn.models.zoo import preset_config
 
@@ -55,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     config = preset_config(preset, args.num_classes)
     size = args.image_size or network_size(PICTURE_SIZE, config.input)
     size = canvas_size(size, config.input.pad_multiple)
-    print(dump(dataclasses.replace(preset, model=config)))
+    print(_configuration(args.preset, preset, config))
     from kmrcnn.cli.quiet import import_quietly
 
     import_quietly()
@@ -71,6 +69,16 @@ def run(args: argparse.Namespace) -> int:
     if config == preset.model and _is_from_torchvision(preset):
         print(_published_count(model))
     return 0
+
+
+def _configuration(name: str, preset: Any, config: Any) -> str:
+    """The YAML of a preset with this model; with `data` and `train` if it says how to train."""
+    import dataclasses
+
+    from kmrcnn.config.loader import dump, load_experiment, says_how_to_train
+
+    whole = load_experiment(name) if says_how_to_train(name) else preset
+    return dump(dataclasses.replace(whole, model=config))
 
 
 def _layer_table(layers: Iterable) -> str:

@@ -1,11 +1,14 @@
-"""`kmrcnn presets`: the models that can be loaded by name."""
+"""`kmrcnn presets`: the models that can be loaded and trained by name."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from typing import Any
 
 _EPILOG = """\
-AP is what the publisher states for COCO val2017; "-" where nothing is stated.
+AP is what the publisher states for COCO val2017; "-" where nothing is stated. Any preset can be
+trained; training configurations also say how.
 
 example:
   kmrcnn presets
@@ -16,8 +19,9 @@ def add_parser(subparsers) -> None:
     """Adds the verb to the command line."""
     subparsers.add_parser(
         "presets",
-        help="list the models that can be loaded by name",
-        description="List the presets: models with their published accuracy and weights.",
+        help="list the models that can be loaded and trained by name",
+        description="List the presets: models with their published accuracy and weights, and "
+        "training configurations.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -25,17 +29,31 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints one line per preset."""
-    from kmrcnn.config.loader import list_presets, load_preset
+    from kmrcnn.config.loader import (
+        list_presets,
+        load_experiment,
+        load_preset,
+        says_how_to_train,
+    )
 
+    presets = {name: load_preset(name) for name in list_presets()}
+    recipes = [name for name in presets if says_how_to_train(name)]
+    models = [one for name, one in presets.items() if one.checkpoints or name not in recipes]
     header = ("PRESET", "BOX AP", "MASK AP", "WEIGHTS", "DESCRIPTION")
-    rows = [header, *(_row(load_preset(name)) for name in list_presets())]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    _print_table([header, *map(_model_row, models)])
+    print("\ntraining configurations, for kmrcnn train NAME:\n")
+    header = ("NAME", "STARTS FROM", "EPOCHS", "BATCH", "DESCRIPTION")
+    _print_table([header, *(_recipe_row(load_experiment(name)) for name in recipes)])
     return 0
 
 
-def _row(preset) -> tuple[str, ...]:
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+
+
+def _model_row(preset: Any) -> tuple[str, ...]:
     return (
         preset.name,
         _best(preset, "box_ap"),
@@ -45,7 +63,15 @@ def _row(preset) -> tuple[str, ...]:
     )
 
 
-def _best(preset, field: str) -> str:
+def _recipe_row(experiment: Any) -> tuple[str, ...]:
+    start = "random weights"
+    if experiment.weights is not None:
+        start = " ".join(filter(None, (experiment.preset, experiment.weights)))
+    train = experiment.train
+    return experiment.name, start, str(train.epochs), str(train.batch_size), experiment.description
+
+
+def _best(preset: Any, field: str) -> str:
     values = [getattr(checkpoint, field) for checkpoint in preset.checkpoints.values()]
     stated = [value for value in values if value is not None]
     return f"{max(stated):.1f}" if stated else "-"

@@ -24,7 +24,14 @@ from kmrcnn.config.strict_yaml import parse_yaml
 if TYPE_CHECKING:
     from kmrcnn.config.train_schema import Experiment
 
-__all__ = ["dump", "from_dict", "list_presets", "load_experiment", "load_preset"]
+__all__ = [
+    "dump",
+    "from_dict",
+    "list_presets",
+    "load_experiment",
+    "load_preset",
+    "says_how_to_train",
+]
 
 _BASE_FOLDER = "_base_"
 _TRAINING_KEYS = ("preset", "weights", "data", "train")  # what an experiment has beside a preset's
@@ -81,6 +88,15 @@ def load_experiment(name_or_path: str | Path, overrides: Iterable[str] = ()) -> 
 def list_presets() -> list[str]:
     """Names of the published presets, sorted."""
     return sorted(_published())
+
+
+def says_how_to_train(name_or_path: str | Path) -> bool:
+    """Whether a preset has a `train` section; the others train with its defaults.
+
+    Raises:
+        ValueError: Unknown preset.
+    """
+    return "train" in _read_with_preset(_find(name_or_path))
 
 
 def dump(preset: Any) -> str:

@@ -64,20 +64,27 @@ class BackboneConfig:
     norm_groups: int = 32  # of group_norm
     # stages below and including this do not train: 0 none, 1 stem, 2 stem + res2, ...
     freeze_at: int = 2
+    last_stage: int = 5  # res2..res5 up to this; 4 where res5 works on RoIs (C4)
+    # of res5's 3x3; where it is not 1, res5 keeps res4's stride (DC5)
+    res5_dilation: int = 1
 
     def __post_init__(self):
         require_choice(self, "norm", annotation=Norm)
         require_positive(self, "stem_channels", "groups", "width_per_group", "norm_groups")
+        require_positive(self, "res5_dilation")
+        if not 2 <= self.last_stage <= 5:
+            raise ValueError(f"`backbone.last_stage` must be in 2..5. Received: {self.last_stage}")
         if not 0 <= self.freeze_at <= 5:
             raise ValueError(f"`backbone.freeze_at` must be in 0..5. Received: {self.freeze_at}")
 
 
 @dataclass(frozen=True)
 class NeckConfig:
-    """Feature pyramid network (Lin et al. 2017)."""
+    """What the second half of the network sees of the backbone."""
 
+    # feature pyramid (Lin et al. 2017) | the backbone's last map, as it is (C4, C5)
     name: str = "fpn"
-    channels: int = 256
+    channels: int = 256  # of the pyramid, as are the next three
     norm: Norm = "none"
     norm_epsilon: float = 1e-5
     norm_groups: int = 32
@@ -138,8 +145,13 @@ class RPNConfig:
 
 @dataclass(frozen=True)
 class PoolerConfig:
-    """RoIAlign over the pyramid (He et al. 2017; level rule: Lin et al. 2017, equation 1)."""
+    """RoI features (He et al. 2017; level rule: Lin et al. 2017, equation 1)."""
 
+    # what pools: RoIAlign by the mean of samples or their maximum, RoIPool, RoIWarp (table 2c)
+    operator: Literal["roi_align", "roi_align_max", "roi_pool", "roi_warp"] = "roi_align"
+    # what works on every pooled RoI before the branches, and halves its side: nothing | the
+    # backbone's last stage, which the branches share (C4)
+    stage: Literal["none", "res5"] = "none"
     aligned: bool = True  # coordinates shifted by half a pixel before sampling
     sampling_ratio: int = 0  # samples per bin and axis; 0: adaptive, ceil(bin size)
     canonical_size: float = 224.0  # a box of this side goes to ...
@@ -148,7 +160,7 @@ class PoolerConfig:
     level_epsilon_on: Literal["ratio", "logarithm"] = "ratio"
 
     def __post_init__(self):
-        require_choice(self, "level_epsilon_on")
+        require_choice(self, "operator", "stage", "level_epsilon_on")
         if not 0 <= self.sampling_ratio <= 64:
             raise ValueError(
                 f"`pooler.sampling_ratio` must be from 0 to 64. Received: {self.sampling_ratio}"
@@ -162,6 +174,8 @@ class BoxConfig:
     pooled_size: int = 7
     num_convs: int = 0  # 3x3 convolutions before the fully connected layers (4 in "4conv1fc" heads)
     conv_channels: int = 256
+    # from a map to the vector that the fully connected layers see: all of it | its mean (C4)
+    reduce: Literal["flatten", "mean"] = "flatten"
     num_fcs: int = 2
     fc_channels: int = 1024
     norm: Norm = "none"  # of the convolutions
@@ -181,12 +195,12 @@ class BoxConfig:
 
     def __post_init__(self):
         require_choice(self, "norm", annotation=Norm)
-        require_choice(self, "box_loss")
+        require_choice(self, "box_loss", "reduce")
         require_positive(self, "pooled_size", "max_detections", "samples_per_image")
         require_fraction(
             self, "foreground_iou", "positive_fraction", "score_threshold", "nms_threshold"
         )
-        if self.num_convs + self.num_fcs == 0:
+        if self.num_convs + self.num_fcs == 0 and self.reduce == "flatten":
             raise ValueError(
                 "`box` needs at least one layer: set `num_convs` or `num_fcs` above 0."
             )
@@ -196,7 +210,7 @@ class BoxConfig:
 class MaskConfig:
     """Mask branch: one small mask per class and RoI (He et al. 2017)."""
 
-    pooled_size: int = 14  # the mask has twice this side
+    pooled_size: int = 14  # the mask has twice the side that the pooler gives
     num_convs: int = 4
     channels: int = 256
     norm: Norm = "none"
@@ -252,6 +266,11 @@ class ModelConfig:
 
     def __post_init__(self):
         require_positive(self, "num_classes")
+        if self.pooler.stage == "res5" and self.backbone.last_stage != 4:
+            raise ValueError(
+                "`pooler.stage` res5 goes with `backbone.last_stage` 4. "
+                f"Received: {self.backbone.last_stage}"
+            )
         for name in ("class_names", "category_ids"):
             value = getattr(self, name)
             if value is not None and len(value) != self.num_classes:

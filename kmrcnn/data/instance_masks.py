@@ -11,6 +11,7 @@ from kmrcnn.data.example import MaskCrop
 from kmrcnn.structures.masks import polygons_to_mask, rle_to_mask
 
 _PER_PIXEL = 5  # steps of pycocotools when it fills a polygon
+_MOST_PIXELS = 2**32 - 1  # that pycocotools can count
 
 
 def decode_mask(
@@ -45,10 +46,10 @@ def require_rle(rle: Mapping[str, Any], size: tuple[int, int] | None = None) -> 
     Run lengths that end too early would otherwise be decoded to whatever lies in memory.
     """
     try:
+        if isinstance(rle["size"], str):
+            raise TypeError("`size` is text")
         height, width = (int(side) for side in rle["size"])
-        counts = rle["counts"]
-        runs = _compressed_runs(counts) if isinstance(counts, (str, bytes)) else counts
-        runs = np.asarray(runs, np.int64)
+        runs = _runs(rle["counts"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"These are no run lengths: {_shortened(rle)}") from error
     if size is not None and (height, width) != tuple(size):
@@ -56,11 +57,41 @@ def require_rle(rle: Mapping[str, Any], size: tuple[int, int] | None = None) -> 
             f"The run lengths are for {height} x {width} (height x width) pixels, "
             f"the picture has {size[0]} x {size[1]}."
         )
-    if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
+    area = height * width
+    if min(height, width) < 0 or area > _MOST_PIXELS:
         raise ValueError(
-            f"The run lengths must be >= 0 and add up to height * width = {height * width}. "
-            f"Received: sum={runs.sum()}"
+            f"Run lengths must be for at most {_MOST_PIXELS} pixels. "
+            f"Received: size={_shortened(rle['size'])}"
         )
+    # each by itself first: a sum can overflow
+    if runs.ndim != 1 or ((runs < 0) | (runs > area)).any() or runs.sum() != area:
+        raise ValueError(
+            f"The run lengths must be >= 0 and add up to height * width = {area}. "
+            f"Received: sum={runs.astype(float).sum():.16g}"
+        )
+
+
+def rle_box(rle: Mapping[str, Any]) -> tuple[float, float, float, float]:
+    """The tight xyxy box of run lengths that `require_rle` accepts, without decoding them; zeros if
+    they have no pixel.
+    """
+    height = int(rle["size"][0])
+    runs = _runs(rle["counts"])
+    ends = np.cumsum(runs)[1::2]
+    starts, ends = (ends - runs[1::2])[runs[1::2] > 0], ends[runs[1::2] > 0]
+    if starts.size == 0:
+        return (0.0, 0.0, 0.0, 0.0)
+    left, right = starts // height, (ends - 1) // height + 1
+    in_one = right - left == 1  # the others go through the bottom and the top of a column
+    top = np.where(in_one, starts % height, 0)
+    bottom = np.where(in_one, (ends - 1) % height + 1, height)
+    return float(left.min()), float(top.min()), float(right.max()), float(bottom.max())
+
+
+def _runs(counts: str | bytes | Sequence[int]) -> np.ndarray:
+    """Run lengths (R,) int64, background first."""
+    runs = _compressed_runs(counts) if isinstance(counts, (str, bytes)) else counts
+    return np.asarray(runs, np.int64)
 
 
 def _compressed_runs(counts: str | bytes) -> np.ndarray:

@@ -19,7 +19,7 @@ from kmrcnn.targets.roi_sampler import Samples
 
 
 class BoxBranch(keras.layers.Layer):
-    """Optional convolutions, fully connected layers, class logits and box deltas.
+    """Optional convolutions and fully connected layers, class logits and box deltas.
 
     Args:
         config: Layers, thresholds, sampling, losses.
@@ -70,11 +70,14 @@ class BoxBranch(keras.layers.Layer):
         self.supports_jit = keras.backend.backend() != "tensorflow"
 
     def build(self, features_shape, boxes_shape=None, valid_shape=None):
+        if not self.pooler.built:
+            self.pooler.build(features_shape)
         size, channels = self.pooler.output_size, self.pooler.channels
         for conv in self.convs:
             conv.build((None, size, size, channels))
             channels = conv.filters
-        channels *= size * size
+        if self.config.reduce == "flatten":
+            channels *= size * size
         for fc in self.fcs:
             fc.build((None, channels))
             channels = fc.units
@@ -83,10 +86,14 @@ class BoxBranch(keras.layers.Layer):
 
     def call(self, features, boxes, valid, training=None):
         packed = pack(boxes, valid, self.lowering.static)
-        x = self.pooler(features, packed.boxes, packed.batch_indices)  # (N, P, P, C)
+        # (N, P, P, C)
+        x = self.pooler(features, packed.boxes, packed.batch_indices, training=training)
         for conv in self.convs:
             x = conv(x, training=training)
-        x = ops.reshape(x, (-1, x.shape[1] * x.shape[2] * x.shape[3]))  # (N, P * P * C)
+        if self.config.reduce == "mean":
+            x = ops.mean(x, axis=(1, 2))  # (N, C)
+        else:
+            x = ops.reshape(x, (-1, x.shape[1] * x.shape[2] * x.shape[3]))  # (N, P * P * C)
         for fc in self.fcs:
             x = fc(x)
         deltas = ops.reshape(self.box_deltas(x), (-1, self.sets, 4))

@@ -36,7 +36,7 @@ class MaskBranch(keras.layers.Layer):
         valid: (B, R) bool; other slots give 0, and are not computed where that saves time.
 
     Returns:
-        Logits (B, R, M, M) float32, M = 2 * pooled size; 0 in unused slots.
+        Logits (B, R, M, M) float32, M = twice the pooler's side; 0 in unused slots.
     """
 
     def __init__(
@@ -66,6 +66,8 @@ class MaskBranch(keras.layers.Layer):
         )
 
     def build(self, features_shape, boxes_shape=None, classes_shape=None, valid_shape=None):
+        if not self.pooler.built:
+            self.pooler.build(features_shape)
         channels = self.pooler.channels
         for conv in self.convs:
             conv.build((None, None, None, channels))
@@ -80,7 +82,8 @@ class MaskBranch(keras.layers.Layer):
 
     def predict_packed(self, features, packed: PackedRoIs, classes=None, training=None) -> Tensor:
         """Logits (N, M, M) of the given classes (N,), or of all classes: (N, M, M, K)."""
-        x = self.pooler(features, packed.boxes, packed.batch_indices)  # (N, P, P, C)
+        # (N, P, P, C)
+        x = self.pooler(features, packed.boxes, packed.batch_indices, training=training)
         for conv in self.convs:
             x = conv(x, training=training)
         x = ops.relu(self.deconv.subpixels(x))  # (N, P, P, 2, 2, C)
@@ -132,7 +135,7 @@ class MaskBranch(keras.layers.Layer):
             packed.boxes,
             packed.batch_indices,
             pack_values(samples.gt_index, packed),
-            2 * self.config.pooled_size,
+            2 * self.pooler.output_size,
             self.config.target,
         )
 
@@ -142,5 +145,5 @@ class MaskBranch(keras.layers.Layer):
 
     def decoded_spec(self, batch: int | None, number: int) -> dict[str, keras.KerasTensor]:
         """Shapes and types of what `decode` returns for `number` detections."""
-        side = 2 * self.config.pooled_size
+        side = 2 * self.pooler.output_size
         return {"masks": keras.KerasTensor((batch, number, side, side), "float32")}

@@ -46,15 +46,16 @@ def make_norm(spec: NormSpec) -> keras.layers.Layer | None:
 class ConvNormAct(keras.layers.Layer):
     """2-D convolution with symmetric zero padding, optional normalisation, optional ReLU.
 
-    Padding is (kernel_size - 1) // 2 on every side, as in the PyTorch systems: TensorFlow's "same"
-    pads unevenly at stride 2 and would shift the features by a pixel. A frozen batch norm is folded
-    into the kernel.
+    Padding is (kernel_size - 1) // 2 * dilation on every side, as in the PyTorch systems:
+    TensorFlow's "same" pads unevenly at stride 2 and would shift the features by a pixel. A frozen
+    batch norm is folded into the kernel.
 
     Args:
         filters: Output channels.
         kernel_size: Side of the square kernel.
         strides: Step in both axes.
         groups: Number of channel groups (ResNeXt).
+        dilation: Distance between the taps of the kernel.
         norm: Normalisation after the convolution. Without one the convolution has a bias.
         relu: Whether a ReLU ends the block.
         kernel_initializer: Keras initializer of the kernel.
@@ -73,6 +74,7 @@ class ConvNormAct(keras.layers.Layer):
         kernel_size: int = 3,
         strides: int = 1,
         groups: int = 1,
+        dilation: int = 1,
         norm: NormSpec = NO_NORM,
         relu: bool = True,
         kernel_initializer: str | keras.initializers.Initializer = "he_normal",
@@ -83,6 +85,7 @@ class ConvNormAct(keras.layers.Layer):
         self.kernel_size = kernel_size
         self.strides = strides
         self.groups = groups
+        self.dilation = dilation
         self.relu = relu
         self.kernel_initializer = kernel_initializer
         self.norm = make_norm(norm)
@@ -115,9 +118,10 @@ class ConvNormAct(keras.layers.Layer):
         return ops.relu(x) if self.relu else x
 
     def compute_output_shape(self, input_shape):
-        padding = 2 * ((self.kernel_size - 1) // 2)
+        padding = 2 * ((self.kernel_size - 1) // 2) * self.dilation
+        reach = (self.kernel_size - 1) * self.dilation + 1
         height, width = (
-            None if n is None else (n + padding - self.kernel_size) // self.strides + 1
+            None if n is None else (n + padding - reach) // self.strides + 1
             for n in input_shape[1:3]
         )
         return (input_shape[0], height, width, self.filters)
@@ -125,17 +129,17 @@ class ConvNormAct(keras.layers.Layer):
     def _convolve(self, x, kernel):
         kernel = ops.cast(kernel, self.compute_dtype)
         if self.strides == 1:
-            return convolve(x, kernel, 1, "same")
-        pad = (self.kernel_size - 1) // 2
+            return convolve(x, kernel, 1, "same", self.dilation)
+        pad = (self.kernel_size - 1) // 2 * self.dilation
         if pad:
             x = ops.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-        return convolve(x, kernel, self.strides, "valid")
+        return convolve(x, kernel, self.strides, "valid", self.dilation)
 
 
-def convolve(x: Tensor, kernel: Tensor, strides: int, padding: str) -> Tensor:
+def convolve(x: Tensor, kernel: Tensor, strides: int, padding: str, dilation: int = 1) -> Tensor:
     """`keras.ops.conv`, with two detours around TensorFlow's CPU kernels, the numbers unchanged."""
     if keras.backend.backend() != "tensorflow":
-        return ops.conv(x, kernel, strides=strides, padding=padding)
+        return ops.conv(x, kernel, strides, padding, dilation_rate=dilation)
     if kernel.shape[0] == 1 and strides > 1 and x.shape[3] < 16:
         # oneDNN's gradient of a strided 1x1 convolution of few channels damages the heap (2.21).
         x, strides = x[:, ::strides, ::strides], 1
@@ -144,8 +148,8 @@ def convolve(x: Tensor, kernel: Tensor, strides: int, padding: str) -> Tensor:
         # four times slower.
         import tensorflow as tf
 
-        return tf.nn.conv2d(x, kernel, strides, padding.upper())
-    return ops.conv(x, kernel, strides=strides, padding=padding)
+        return tf.nn.conv2d(x, kernel, strides, padding.upper(), dilations=dilation)
+    return ops.conv(x, kernel, strides, padding, dilation_rate=dilation)
 
 
 def _after(x: Tensor, value: Tensor) -> Tensor:

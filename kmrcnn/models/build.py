@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
+import keras
+
 from kmrcnn.backbones.resnet import ResNet
 from kmrcnn.config.schema import ModelConfig
+from kmrcnn.custom_ops import roi_align
 from kmrcnn.heads.box import BoxBranch
 from kmrcnn.heads.mask import MaskBranch
+from kmrcnn.layers.roi_align_max import roi_align_max
+from kmrcnn.layers.roi_pool import roi_pool
+from kmrcnn.layers.roi_warp import roi_warp
 from kmrcnn.models.generalized_rcnn import GeneralizedRCNN
 from kmrcnn.necks.fpn import FPN
+from kmrcnn.necks.single_level import SingleLevel
 from kmrcnn.roi.pooler import RoIPooler
+from kmrcnn.roi.res5_pooler import Res5Pooler
 from kmrcnn.roi.roi_heads import RoIHeads
 from kmrcnn.rpn.rpn import RegionProposalNetwork
 from kmrcnn.structures.lowering import NATIVE, Lowering
 
-NECKS = {"fpn": FPN}
+NECKS = {"fpn": FPN, "single_level": SingleLevel}
+OPERATORS = {
+    "roi_align": roi_align,
+    "roi_align_max": roi_align_max,
+    "roi_pool": roi_pool,
+    "roi_warp": roi_warp,
+}
 
 
 def build_model(
@@ -40,13 +57,10 @@ def build_model(
         )
     backbone = ResNet(config.backbone, name="backbone")
     neck = NECKS[config.neck.name](config.neck, backbone.feature_info, name="neck")
-    levels = neck.feature_info
-    rpn = RegionProposalNetwork(config.rpn, config.anchors, levels, seed, lowering, name="rpn")
-    pooled_levels = tuple(levels)[:-1]  # P6 only feeds the RPN
-
-    def pooler(size: int) -> RoIPooler:
-        return RoIPooler(config.pooler, size, levels, pooled_levels, lowering, name="pooler")
-
+    rpn = RegionProposalNetwork(
+        config.rpn, config.anchors, neck.feature_info, seed, lowering, name="rpn"
+    )
+    pooler = _pooler_factory(config, neck, lowering)
     box = BoxBranch(
         config.box, pooler(config.box.pooled_size), config.num_classes, lowering, name="box"
     )
@@ -57,3 +71,21 @@ def build_model(
         )
     roi_heads = RoIHeads(box, branches, seed=seed, name="roi_heads")
     return GeneralizedRCNN(config, backbone, neck, rpn, roi_heads, name=name)
+
+
+def _pooler_factory(config: ModelConfig, neck, lowering: Lowering) -> Callable:
+    """Side of the RoI features -> pooler; branches of the same side share one."""
+    operator = OPERATORS[config.pooler.operator]
+    if operator is roi_align:
+        operator = functools.partial(roi_align, form=lowering.roi_align)
+
+    @functools.cache
+    def pooler(size: int) -> keras.layers.Layer:
+        pooler = RoIPooler(
+            config.pooler, size, neck.feature_info, neck.roi_levels, operator, name="pooler"
+        )
+        if config.pooler.stage == "res5":
+            return Res5Pooler(pooler, config.backbone, name="pooler")
+        return pooler
+
+    return pooler

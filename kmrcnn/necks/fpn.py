@@ -32,6 +32,8 @@ class FPN(keras.layers.Layer):
         self.channels = config.channels
         strides = [stride for _, stride in feature_info.values()]
         self.feature_info = {f"P{i}": (config.channels, s) for i, s in zip(self.levels, strides)}
+        self.roi_levels = tuple(self.feature_info)
+        # The coarsest one is there for the RPN only.
         self.feature_info[f"P{self.levels[-1] + 1}"] = (config.channels, 2 * strides[-1])
 
     @staticmethod

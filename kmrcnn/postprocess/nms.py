@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from kmrcnn.structures import boxes as box_ops
+from kmrcnn.structures.rows import take_rows
 from kmrcnn.structures.typing import Tensor
 
 NEVER = -1e30  # score of an unused slot
@@ -114,6 +115,7 @@ class Candidates(NamedTuple):
     boxes: Tensor  # (B, S, M, 4)
     scores: Tensor  # (B, S, M)
     groups: Tensor  # (B, S, M) int32
+    mixed: bool  # whether a set holds more than one group
 
 
 def _choose_candidates(boxes, scores, max_candidates) -> Candidates:
@@ -122,19 +124,15 @@ def _choose_candidates(boxes, scores, max_candidates) -> Candidates:
     if number * groups <= max_candidates:
         best, index = ops.top_k(ops.transpose(scores, (0, 2, 1)), number)  # (B, G, N)
         own = ops.transpose(boxes, (0, 2, 1, 3))  # (B, G or 1, N, 4)
-        chosen = _take(ops.broadcast_to(own, ops.shape(best) + (4,)), index)
+        chosen = take_rows(ops.broadcast_to(own, ops.shape(best) + (4,)), index)
         group = ops.arange(groups, dtype="int32")[None, :, None]
-        return Candidates(chosen, best, ops.broadcast_to(group, ops.shape(best)))
+        return Candidates(chosen, best, ops.broadcast_to(group, ops.shape(best)), mixed=False)
     best, index = ops.top_k(ops.reshape(scores, (-1, 1, number * groups)), max_candidates)
     index = ops.cast(index, "int32")
-    row = index // groups if boxes.shape[2] == 1 else index
+    box = index // groups
     every = ops.reshape(boxes, (-1, 1, number * boxes.shape[2], 4))
-    return Candidates(_take(every, row), best, index % groups)
-
-
-def _take(boxes, index):
-    """(B, S, M, 4) from boxes (B, S, N, 4) and indices (B, S, M) along N."""
-    return ops.take_along_axis(boxes, index[..., None], axis=2)
+    chosen = take_rows(every, box if boxes.shape[2] == 1 else index)
+    return Candidates(chosen, best, index - box * groups, mixed=groups > 1)
 
 
 def _keep_by_rounds(candidates: Candidates, eligible, iou_threshold, rounds):
@@ -146,10 +144,13 @@ def _keep_by_rounds(candidates: Candidates, eligible, iou_threshold, rounds):
     """
     boxes, groups = candidates.boxes, candidates.groups
     suppresses = box_ops.pairwise_iou(boxes, boxes) > iou_threshold  # (B, S, M, M): row, column
-    same = groups[..., :, None] == groups[..., None, :]
-    rank = ops.arange(boxes.shape[2])
-    better = rank[:, None] < rank[None, :]
-    suppresses = ops.cast(ops.logical_and(ops.logical_and(suppresses, same), better), "float32")
+    # Exporters would store comparisons of constant ranks, M x M; these depend on the scores.
+    rank = ops.where(eligible, ops.arange(boxes.shape[2], dtype="int32"), boxes.shape[2])
+    suppresses = ops.logical_and(suppresses, rank[..., :, None] < rank[..., None, :])
+    if candidates.mixed:
+        same = groups[..., :, None] == groups[..., None, :]
+        suppresses = ops.logical_and(suppresses, same)
+    suppresses = ops.cast(suppresses, "float32")
 
     def refine(keep):
         hits = ops.matmul(ops.cast(keep, "float32")[..., None, :], suppresses)[..., 0, :]
@@ -176,7 +177,7 @@ def _keep_by_kernel(candidates: Candidates, eligible, iou_threshold, max_outputs
     batch, sets, number = candidates.scores.shape
     if batch is None:
         raise ValueError("form='per_image' needs a fixed batch size. Received: boxes (None, ...)")
-    boxes = candidates.boxes if sets > 1 else _move_apart(candidates)
+    boxes = _move_apart(candidates) if candidates.mixed else candidates.boxes
     scores = tf.where(eligible, candidates.scores, NEVER)
     most = min(max_outputs, number)
     keep = []
@@ -217,8 +218,8 @@ def _best(candidates: Candidates, keep, max_outputs) -> Kept:
     most = min(max_outputs, sets * number)
     final, place = ops.top_k(scores, most)
     valid = final > NEVER / 2
-    final_boxes = ops.take_along_axis(boxes, place[..., None], axis=1)
-    final_groups = ops.take_along_axis(groups, place, axis=1)
+    final_boxes = take_rows(boxes, place)
+    final_groups = take_rows(groups[..., None], place)[..., 0]
     pad = max_outputs - most
     return Kept(
         ops.pad(ops.where(valid[..., None], final_boxes, 0.0), ((0, 0), (0, pad), (0, 0))),

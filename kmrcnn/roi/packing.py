@@ -59,4 +59,4 @@ def unpack(values: Tensor, packed: PackedRoIs, valid: Tensor) -> Tensor:
         values = ops.scatter(ops.expand_dims(packed.slots, -1), values, shape)
     values = ops.reshape(values, (-1, valid.shape[1] or number) + rest)
     used = ops.reshape(valid, (-1, valid.shape[1] or number) + (1,) * len(rest))
-    return ops.where(used, values, ops.zeros_like(values))
+    return ops.where(used, values, ops.zeros((), values.dtype))

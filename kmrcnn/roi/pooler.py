@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import keras
 
 from kmrcnn.config.schema import PoolerConfig
 from kmrcnn.custom_ops import fpn_level_areas, is_compiled, roi_align
 from kmrcnn.custom_ops.roi_align import reference
-from kmrcnn.structures.lowering import NATIVE, Lowering
 from kmrcnn.structures.typing import Tensor
 
 
@@ -21,7 +21,7 @@ class RoIPooler(keras.layers.Layer):
         output_size: Side P of the pooled features.
         feature_info: {"P2": (channels, stride), ...} of the neck; powers of two, finest first.
         level_names: The levels to pool from, e.g. ("P2", ..., "P5").
-        lowering: Form of RoIAlign.
+        operator: `roi_align`, or another function of the same arguments.
 
     Call arguments:
         features: {"P2": (B, h, w, C), ...}.
@@ -38,12 +38,12 @@ class RoIPooler(keras.layers.Layer):
         output_size: int,
         feature_info: dict[str, tuple[int, int]],
         level_names: tuple[str, ...],
-        lowering: Lowering = NATIVE,
+        operator: Callable = roi_align,
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)  # boxes keep float32
         self.config = config
-        self.lowering = lowering
+        self.operator = operator
         self.output_size = output_size
         self.level_names = tuple(level_names)
         self.strides = tuple(feature_info[name][1] for name in level_names)
@@ -60,8 +60,8 @@ class RoIPooler(keras.layers.Layer):
         # XLA cannot compile the op; where there is none, it can compile the form that replaces it.
         self.supports_jit = keras.backend.backend() != "tensorflow" or not is_compiled()
 
-    def call(self, features, boxes, batch_indices):
-        return roi_align(
+    def call(self, features, boxes, batch_indices, training=None):
+        return self.operator(
             [features[name] for name in self.level_names],
             boxes,
             batch_indices,
@@ -70,7 +70,6 @@ class RoIPooler(keras.layers.Layer):
             self.config.sampling_ratio,
             self.config.aligned,
             self.level_areas,
-            form=self.lowering.roi_align,
         )
 
     def assign_levels(self, boxes: Tensor) -> Tensor:

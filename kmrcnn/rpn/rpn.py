@@ -13,6 +13,7 @@ from kmrcnn.postprocess.nms import NEVER, grouped_nms
 from kmrcnn.rpn.anchors import AnchorGenerator
 from kmrcnn.structures import boxes as box_ops
 from kmrcnn.structures.lowering import NATIVE, Lowering
+from kmrcnn.structures.rows import take_rows
 from kmrcnn.structures.typing import Tensor
 from kmrcnn.targets import box_coder
 from kmrcnn.targets.matcher import match
@@ -117,7 +118,7 @@ class RegionProposalNetwork(keras.layers.Layer):
         boxes, scores = [], []
         for level_logits, level_deltas, level_anchors in zip(logits, deltas, anchors):
             best, index = _top(level_logits, per_level)
-            chosen = ops.take_along_axis(level_deltas, index[..., None], axis=1)  # (B, k, 4)
+            chosen = take_rows(level_deltas, index)  # (B, k, 4)
             references = ops.take(level_anchors, index, axis=0)  # (B, k, 4)
             decoded = box_coder.decode(chosen, references, config.box_coder_weights)
             boxes.append(_pad_to(decoded, per_level, 0.0))

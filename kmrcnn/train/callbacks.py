@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -19,6 +19,9 @@ import numpy as np
 from kmrcnn.data.example import Example
 from kmrcnn.data.files import written_aside
 from kmrcnn.train.plain_copy import PlainCopy
+
+if TYPE_CHECKING:
+    from kmrcnn.eval.evaluate import EvaluationResult
 
 
 class NonFiniteLossError(ValueError):
@@ -36,6 +39,9 @@ class CocoEvaluation(keras.callbacks.Callback):
         copy: Gives the model to measure; None measures the model in training.
         limit: Only the first so many pictures; None: all.
         progress: Show a progress bar.
+
+    Attributes:
+        result: The last `EvaluationResult`, with the AP of each class; None before the first.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class CocoEvaluation(keras.callbacks.Callback):
         self.copy = copy
         self.limit = limit
         self.progress = progress
+        self.result: EvaluationResult | None = None
 
     def on_epoch_end(self, epoch, logs=None):
         from kmrcnn.eval.evaluate import evaluate
@@ -62,8 +69,9 @@ class CocoEvaluation(keras.callbacks.Callback):
         if logs is None or ((epoch + 1) % self.every and not last):
             return
         model = self.model if self.copy is None else self.copy.refresh()
-        result = evaluate(model, self.dataset, limit=self.limit, progress=self.progress)
-        logs.update({f"val_{name}": float(value) for name, value in result.metrics.items()})
+        self.result = evaluate(model, self.dataset, limit=self.limit, progress=self.progress)
+        metrics = self.result.metrics
+        logs.update({f"val_{name}": float(value) for name, value in metrics.items()})
 
 
 class KeepBest(keras.callbacks.Callback):

@@ -1,4 +1,4 @@
-"""Names of Detectron2's Faster and Mask R-CNN with a ResNet-FPN or ResNeXt-FPN backbone.
+"""Names of Detectron2's Faster and Mask R-CNN with a ResNet or ResNeXt, with and without FPN.
 
 Layouts are PyTorch's, the classes' order is ours: background last, and only in the class logits.
 The statistics of a frozen batch norm may be absent, as in files that came from Caffe2, which keeps
@@ -11,20 +11,29 @@ from kmrcnn.weights.layouts import conv, dense, dense_after_flatten, dense_predi
 from kmrcnn.weights.name_map import Rule, Source
 
 _BLOCK = "backbone/res{stage}_{block}"
-_LAYER = "backbone.bottom_up.res{stage}.{block}"
-_STEM = "backbone.bottom_up.stem.conv1"
 _RPN = "proposal_generator.rpn_head"
 _BOX = "roi_heads.box_head"
 _MASK = "roi_heads.mask_head"
+_BODIES = ("backbone.bottom_up", "backbone")  # in a pyramid, alone
 _IDENTITY = {"moving_mean": 0.0, "moving_variance": 1.0}
 
+
+def _stem(name: str) -> tuple[str, ...]:
+    return tuple(f"{body}.stem.conv1.{name}" for body in _BODIES)
+
+
+def _layer(name: str) -> tuple[str, ...]:
+    """Of a residual block; in the C4 form the blocks of res5 belong to the RoI heads."""
+    return tuple(f"{body}.res{{stage}}.{{block}}.{name}" for body in (*_BODIES, "roi_heads"))
+
+
 _RULES = (
-    Rule("backbone/stem/kernel", _STEM + ".weight", conv),
-    Rule("backbone/stem/norm/{norm}", _STEM + ".norm.{norm}", absent=_IDENTITY),
-    Rule(_BLOCK + "/conv{k}/kernel", _LAYER + ".conv{k}.weight", conv),
-    Rule(_BLOCK + "/conv{k}/norm/{norm}", _LAYER + ".conv{k}.norm.{norm}", absent=_IDENTITY),
-    Rule(_BLOCK + "/shortcut/kernel", _LAYER + ".shortcut.weight", conv),
-    Rule(_BLOCK + "/shortcut/norm/{norm}", _LAYER + ".shortcut.norm.{norm}", absent=_IDENTITY),
+    Rule("backbone/stem/kernel", _stem("weight"), conv),
+    Rule("backbone/stem/norm/{norm}", _stem("norm.{norm}"), absent=_IDENTITY),
+    Rule(_BLOCK + "/conv{k}/kernel", _layer("conv{k}.weight"), conv),
+    Rule(_BLOCK + "/conv{k}/norm/{norm}", _layer("conv{k}.norm.{norm}"), absent=_IDENTITY),
+    Rule(_BLOCK + "/shortcut/kernel", _layer("shortcut.weight"), conv),
+    Rule(_BLOCK + "/shortcut/norm/{norm}", _layer("shortcut.norm.{norm}"), absent=_IDENTITY),
     Rule("neck/lateral{level}/{param}", "backbone.fpn_lateral{level}.{param}", conv),
     Rule("neck/lateral{level}/norm/{norm}", "backbone.fpn_lateral{level}.norm.{norm}"),
     Rule("neck/output{level}/{param}", "backbone.fpn_output{level}.{param}", conv),
@@ -56,7 +65,7 @@ _RULES = (
 DETECTRON2 = Source(
     name="detectron2",
     rules=_RULES,
-    signature=_STEM + ".weight",
+    signature=_stem("weight"),
     ignored=(
         r"proposal_generator\.anchor_generator\.cell_anchors\.\d+",
         r"pixel_mean|pixel_std",

@@ -42,8 +42,9 @@ def dense_after_flatten(tensor: np.ndarray, config: ModelConfig) -> np.ndarray:
 
 
 def dense_predictor(tensor: np.ndarray, config: ModelConfig) -> np.ndarray:
-    """Class logits and box deltas: after a dense layer, or after the RoI features themselves."""
-    return (dense if config.box.num_fcs else dense_after_flatten)(tensor, config)
+    """Class logits and box deltas: of a vector, or of the RoI features themselves."""
+    of_vector = config.box.num_fcs > 0 or config.box.reduce == "mean"
+    return (dense if of_vector else dense_after_flatten)(tensor, config)
 
 
 def background_last(tensor: np.ndarray) -> np.ndarray:

@@ -50,7 +50,7 @@ class Source:
 
     name: str
     rules: tuple[Rule, ...]  # the first that matches a name counts
-    signature: str  # a key that all its files hold and no other system's
+    signature: tuple[str, ...]  # keys of which its files hold one, and no other system's
     ignored: tuple[str, ...] = ()  # regular expressions of keys that carry no weights of the model
     numbers: Callable[[dict[str, int], ModelConfig], dict[str, int]] = lambda fields, config: {}
 

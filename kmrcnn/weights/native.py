@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from kmrcnn.weights.name_map import Rule, Source
 
-NATIVE = Source(name="native", rules=(Rule("{name}", "{name}"),), signature="backbone/stem/kernel")
+NATIVE = Source(
+    name="native", rules=(Rule("{name}", "{name}"),), signature=("backbone/stem/kernel",)
+)

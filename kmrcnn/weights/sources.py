@@ -29,9 +29,9 @@ def find_source(tensors: Mapping[str, np.ndarray], format: str | None = None) ->
             raise ValueError(f"`format` must be one of {list(SOURCES)}. Received: {format!r}")
         return SOURCES[format]
     for source in SOURCES.values():
-        if source.signature in tensors:
+        if any(key in tensors for key in source.signature):
             return source
     raise ValueError(
-        f"The file's names are of none of {list(SOURCES)} (with an FPN). It begins with: "
+        f"The file's names are of none of {list(SOURCES)}. It begins with: "
         f"{', '.join(sorted(tensors)[:5])}"
     )

@@ -100,7 +100,7 @@ _RULES = (
 TORCHVISION = Source(
     name="torchvision",
     rules=_RULES,
-    signature="backbone.body.conv1.weight",
+    signature=("backbone.body.conv1.weight",),
     ignored=(r".*\.num_batches_tracked",),
     numbers=_numbers,
 )

@@ -164,10 +164,11 @@ def test_stem_is_pooled_by_maximum():
     """A single bright pixel spreads to the pooled cells whose 3x3 windows see it."""
     backbone = ResNet(
         BackboneConfig(
-            name="resnet18", blocks=(0, 1, 1, 1), stem_channels=1, res2_channels=1, norm="none"
+            name="resnet18", blocks=(1, 1, 1, 1), stem_channels=1, res2_channels=1, norm="none"
         )
     )
     backbone.build((None, None, None, 1))
+    backbone.stages[0] = []  # C2 is then what comes out of the pooling
     kernel = np.zeros((7, 7, 1, 1))
     kernel[3, 3] = 1
     backbone.stem.kernel.assign(kernel)

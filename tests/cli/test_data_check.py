@@ -24,7 +24,7 @@ def sound(tmp_path):
 def test_a_sound_dataset_gives_zero(sound, capsys):
     assert _run(sound) == 0
     printed = capsys.readouterr().out
-    assert "1 images, 1 objects (1 with a mask), 1 classes" in printed
+    assert "1 image, 1 object (1 with a mask), 1 class\n" in printed
     assert "an anchor of mask_rcnn_R_50_FPN_3x fits" in printed
     assert "no faults found" in printed
 

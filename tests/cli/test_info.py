@@ -7,6 +7,7 @@ from kmrcnn.cli import info
 from kmrcnn.cli.__main__ import main
 from kmrcnn.config.loader import from_dict
 from kmrcnn.config.schema import Preset
+from kmrcnn.config.train_schema import Experiment
 
 SMALL = """
 model:
@@ -42,6 +43,17 @@ def test_info_prints_the_resolved_config(tmp_path, capsys):
     preset = from_dict(Preset, yaml.safe_load(text))
     assert preset.name == "small" and preset.model.backbone.res2_channels == 4
     assert "nms_threshold: 0.7" in text  # a default
+
+
+def test_info_shows_how_a_training_configuration_trains(tmp_path, capsys):
+    text = SMALL + "train: {epochs: 3}\ndata: {rotation: 0.5}\n"
+    assert _run(tmp_path, "--num-classes", "4", text=text) == 0
+    printed = capsys.readouterr().out.split("\nLAYER")[0]
+    experiment = from_dict(Experiment, yaml.safe_load(printed))
+    assert (experiment.train.epochs, experiment.data.rotation) == (3, 0.5)
+    assert experiment.model.num_classes == 4
+    _run(tmp_path)
+    assert "\ntrain:" not in capsys.readouterr().out.split("\nLAYER")[0]
 
 
 def test_info_states_the_size_and_numbers_it_counts_for(tmp_path, capsys):

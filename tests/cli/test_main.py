@@ -71,6 +71,15 @@ def test_presets_lists_the_published_models(capsys):
     assert line.split()[1:4] == ["37.9", "34.6", "coco"]
 
 
+def test_presets_lists_training_configurations_apart(capsys):
+    main(["presets"])
+    models, recipes = capsys.readouterr().out.split("training configurations")
+    (line,) = [line for line in recipes.splitlines() if line.startswith("mask_rcnn_balloon ")]
+    assert line.split()[1:5] == ["mask_rcnn_R_50_FPN_3x", "coco", "10", "2"]
+    assert "mask_rcnn_balloon" not in models  # it has no weights of its own
+    assert "mask_rcnn_R_50_FPN_3x" in models and "mask_rcnn_nuclei" in recipes
+
+
 def test_help_loads_no_heavy_package():
     code = (
         "import sys\n"

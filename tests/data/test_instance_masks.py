@@ -3,8 +3,8 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from kmrcnn.data.example import MaskCrop
-from kmrcnn.data.instance_masks import decode_mask, require_rle
-from kmrcnn.structures.masks import polygons_to_mask
+from kmrcnn.data.instance_masks import decode_mask, require_rle, rle_box
+from kmrcnn.structures.masks import mask_to_box, polygons_to_mask
 
 SIZE = (40, 60)
 
@@ -70,8 +70,38 @@ def test_run_lengths_of_any_length_are_accepted():
         ({"size": list(SIZE), "counts": "o" * 30 + "0"}, "no run lengths"),
         ({"size": list(SIZE)}, "no run lengths"),
         ({"size": 5, "counts": [5]}, "no run lengths"),
+        ({"size": "40", "counts": [0]}, "no run lengths"),
+        ({"size": list(SIZE), "counts": [10**400]}, "no run lengths"),
+        ({"size": list(SIZE), "counts": [2**62] * 4 + [2400]}, "add up"),  # to 2400 in 64 bits
     ],
 )
 def test_broken_run_lengths_are_errors(rle, message):
     with pytest.raises(ValueError, match=message):
         decode_mask(rle, SIZE)
+
+
+@pytest.mark.parametrize(
+    "rle",
+    [
+        {"size": [10**9, 10**9], "counts": [0, 10**18]},
+        {"size": [-20, -30], "counts": [600]},
+        {"size": [10**400, 1], "counts": [5]},
+    ],
+)
+def test_sizes_that_no_picture_has_are_errors(rle):
+    with pytest.raises(ValueError, match="at most 4294967295 pixels"):
+        require_rle(rle)
+
+
+def test_the_box_of_run_lengths_is_that_of_their_bitmap():
+    rng = np.random.default_rng(0)
+    for density in (0.0, 0.005, 0.05, 0.5, 1.0):
+        for height, width in ((1, 1), (1, 50), (50, 1), (37, 41)):
+            mask = rng.random((height, width)) < density
+            rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+            assert rle_box(rle) == tuple(mask_to_box(mask))
+
+
+def test_run_lengths_of_zero_have_no_box():
+    assert rle_box({"size": [4, 5], "counts": [7, 0, 3, 0, 10]}) == (0, 0, 0, 0)
+    assert rle_box({"size": [4, 5], "counts": [7, 0, 3, 1, 9, 0]}) == (2, 2, 3, 3)

@@ -12,8 +12,8 @@ import pytest
 
 from kmrcnn.config.schema import BackboneConfig, BoxConfig, MaskConfig, NeckConfig, PoolerConfig
 from kmrcnn.custom_ops import roi_align
+from kmrcnn.models import build
 from kmrcnn.models.build import build_model
-from kmrcnn.roi import pooler
 from tests.conftest import ROOT
 from tests.layer_check import dtype_policy
 from tests.tiny import tiny_config, tiny_inputs, tiny_model, tiny_targets
@@ -231,7 +231,7 @@ def test_heads_compute_for_real_boxes_only(model):
     seen = []
     mask = model.roi_heads.branches["mask"]
     pooler = mask.pooler
-    mask.pooler = lambda features, boxes, batch: (
+    mask.pooler = lambda features, boxes, batch, training: (
         seen.append(len(boxes)) or pooler(features, boxes, batch)
     )
     try:
@@ -282,7 +282,7 @@ def test_mixed_precision(model, policy, monkeypatch):
         seen.add(tuple(keras.backend.standardize_dtype(x.dtype) for x in (features[0], boxes)))
         return roi_align(features, boxes, *arguments)
 
-    monkeypatch.setattr(pooler, "roi_align", spy)
+    monkeypatch.setitem(build.OPERATORS, "roi_align", spy)
     with dtype_policy(policy):
         mixed = tiny_model()
     got = predict(mixed, inputs)

@@ -26,7 +26,6 @@ PENDING = (
     "keypoint",
     "cascade",
     "dconv",
-    "c4",
     "panoptic",
     "pointrend",
 )  # other parts of the model family
@@ -106,7 +105,7 @@ def test_backbone_and_pyramid(run):
     case, _model, _inputs = run.case, run.model, run.inputs
     for prefix, features in (("mid/body/", run.body), ("mid/fpn/", run.pyramid)):
         stored = case.stage(prefix)
-        assert stored
+        assert stored or prefix == "mid/body/" and case.config.neck.name != "fpn"
         for key, want in stored.items():
             got = nchw(_level(features, key))[: len(want)]
             if case.is_subsampled:

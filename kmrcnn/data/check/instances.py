@@ -118,7 +118,10 @@ def near_duplicates(
 
 
 def _disagreement(instance: Instance, tight: np.ndarray, size: tuple[int, int]) -> list[Fault]:
-    """The fault of a box that is off the tight box (4,) of its mask, if it is."""
+    """The fault of a box that is off the tight box (4,) of its mask, if it is.
+
+    COCO's boxes are those of the outlines: a tip too thin to cover a pixel is no fault.
+    """
     box = np.array(clip_box(instance.box, size))
     distance = np.abs(box - tight).max()
     if distance <= MASK_BOX_TOLERANCE:
@@ -129,6 +132,7 @@ def _disagreement(instance: Instance, tight: np.ndarray, size: tuple[int, int]) 
         outline = np.array(clip_box((*points.min(0), *points.max(0)), size))
         if np.abs(box - outline).max() <= MASK_BOX_TOLERANCE:
             message += ": its outline has a tip too thin to cover a pixel"
+            return [Fault("thin-tip", message)]
     return [Fault("mask-box-mismatch", message)]
 
 

@@ -38,7 +38,9 @@ KINDS = {
     "duplicate-category": Kind("category ids or names used twice", "merged into the first one"),
     "bad-keypoints": Kind("keypoints of another number than the class has", "left out"),
     "unsupported-shape": Kind("shapes that are no object outlines", "left out"),
+    "bad-area": Kind("areas that are no numbers from 0 on", "measured anew"),
     # images
+    "bad-image-size": Kind("image sizes that are no pixels", "the image file's own is taken"),
     "missing-image": Kind("image files that do not exist", "left out with their annotations"),
     "unreadable-image": Kind("image files that cannot be read", "left out with their annotations"),
     "size-mismatch": Kind(
@@ -69,12 +71,20 @@ KINDS = {
     "image-without-objects": Kind("images without objects (kept as negatives)", is_fault=False),
     "class-without-instances": Kind("classes without an instance", is_fault=False),
     "category-id-gap": Kind("gaps in the category ids", is_fault=False),
+    "thin-tip": Kind("boxes around tips too thin to cover a pixel", is_fault=False),
     "low-anchor-match": Kind("objects that few anchors fit", is_fault=False),
 }
 
 
 # what no check of this package looks for, but loaders report
-LOADERS_ONLY = ("bad-keypoints", "unsupported-shape", "unreadable-mask", "mask-size-mismatch")
+LOADERS_ONLY = (
+    "bad-area",
+    "bad-image-size",
+    "bad-keypoints",
+    "unsupported-shape",
+    "unreadable-mask",
+    "mask-size-mismatch",
+)
 
 
 def describe(kind: str) -> Kind:

@@ -12,8 +12,7 @@ from kmrcnn.data.check.kinds import Fault
 from kmrcnn.data.datasets.collector import shortened
 from kmrcnn.data.example import MaskCrop
 from kmrcnn.data.instance_masks import decode_mask, require_rle
-
-_FARTHEST = 1e6  # px; pycocotools walks along every side of a polygon, NaN is beyond, too
+from kmrcnn.data.measures import can_be_filled
 
 
 def mask_fault(segmentation: Any, size: tuple[int, int] | None) -> Fault | None:
@@ -90,7 +89,7 @@ def _polygons_fault(polygons: list[Any]) -> Fault | None:
 
 def _has_points(part: Any) -> bool:
     good = isinstance(part, np.ndarray) and part.ndim == 2 and part.shape[1] == 2
-    return good and part.dtype.kind in "fiu" and bool((np.abs(part) <= _FARTHEST).all())
+    return good and part.dtype.kind in "fiu" and can_be_filled(part)
 
 
 def _rle_fault(rle: Mapping[str, Any], size: tuple[int, int] | None) -> Fault | None:

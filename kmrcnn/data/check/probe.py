@@ -100,7 +100,7 @@ def probe_image(record: Record, decode: bool = False) -> ImageProbe:
     """Looks at one image file, see `probe_images`."""
     try:
         source, num_bytes = _open(record)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         missing = isinstance(error, FileNotFoundError)
         return ImageProbe(error=_reason(error), is_missing=missing)
     if num_bytes == 0:

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from kmrcnn.data.datasets.collector import shortened
+from kmrcnn.data.measures import is_measure, to_area, to_size
 from kmrcnn.data.records import Instance, Problem, Record
-
-_LARGEST = 1e12  # px or square pixels
 
 
 @dataclass
@@ -53,7 +52,7 @@ def read_raw_coco(document: dict[str, Any], find_image: Callable[[str], Path]) -
     class_of = _read_categories(raw)
     by_image = _group_annotations(raw, class_of)
     for entry in document["images"]:
-        if not _is_image(entry):
+        if not is_image_entry(entry):
             raw.problems.append(
                 Problem("broken-record", f"an image lacks id or file name: {shortened(entry)}")
             )
@@ -64,9 +63,19 @@ def read_raw_coco(document: dict[str, Any], find_image: Callable[[str], Path]) -
         raw.annotations.append(annotations)
         instances = tuple(_instance(one, class_of[one["category_id"]]) for one in annotations)
         path = find_image(image_file_name(entry))
-        raw.records.append(Record(entry["id"], path, _image_size(entry), instances))
+        size = to_size(entry.get("height"), entry.get("width"))
+        raw.records.append(Record(entry["id"], path, size, instances))
     _report_unknown_images(raw, by_image)
     return raw
+
+
+def is_image_entry(entry: Any) -> bool:
+    """Whether this entry names a picture: by an id, and a file or an address."""
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("id"), (int, str))
+        and isinstance(entry.get("file_name", entry.get("coco_url")), str)
+    )
 
 
 def image_file_name(entry: Mapping[str, Any]) -> str:
@@ -125,20 +134,19 @@ def _report_unknown_images(raw: RawCoco, left_over: Mapping[Hashable, list[dict]
 
 
 def _instance(entry: Mapping[str, Any], class_index: int) -> Instance:
-    area = entry.get("area")
     return Instance(
         box=_corners(entry.get("bbox")),
         class_index=class_index,
         segmentation=_segmentation(entry.get("segmentation")),
         is_crowd=bool(entry.get("iscrowd", False)),
-        area=float(area) if _is_number(area) else None,
+        area=to_area(entry.get("area")),
         annotation_id=_identifier(entry),
     )
 
 
 def _corners(bbox: Any) -> tuple[float, float, float, float]:
     """From x, y, width, height to xyxy; NaN where the file has something else."""
-    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_measure, bbox)):
         return (math.nan,) * 4
     left, top, width, height = (float(side) for side in bbox)
     return left, top, left + width, top + height
@@ -163,21 +171,6 @@ def _points(part: Any) -> Any:
     return numbers.astype(np.float64).reshape(-1, 2)
 
 
-def _image_size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
-    sides = (entry.get("height"), entry.get("width"))
-    if not all(_is_number(side) and side > 0 for side in sides):
-        return None
-    return int(sides[0]), int(sides[1])
-
-
-def _is_image(entry: Any) -> bool:
-    return (
-        isinstance(entry, dict)
-        and isinstance(entry.get("id"), (int, str))
-        and isinstance(entry.get("file_name", entry.get("coco_url")), str)
-    )
-
-
 def _is_annotation(entry: Any) -> bool:
     return isinstance(entry, dict) and all(
         isinstance(entry.get(name), (int, str)) for name in ("image_id", "category_id")
@@ -186,9 +179,3 @@ def _is_annotation(entry: Any) -> bool:
 
 def _identifier(entry: Mapping[str, Any]) -> int | str | None:
     return entry.get("id") if isinstance(entry.get("id"), (int, str)) else None
-
-
-def _is_number(value: Any) -> bool:
-    """Whether this is a number that fits a picture; NaN and infinity are none."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and abs(value) <= _LARGEST

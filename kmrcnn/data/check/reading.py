@@ -10,7 +10,12 @@ from typing import Any
 
 from kmrcnn.data.check.instances import MaskRules
 from kmrcnn.data.check.kinds import LOADERS_ONLY
-from kmrcnn.data.check.raw_coco import RawCoco, image_file_name, read_raw_coco
+from kmrcnn.data.check.raw_coco import (
+    RawCoco,
+    image_file_name,
+    is_image_entry,
+    read_raw_coco,
+)
 from kmrcnn.data.datasets import open_dataset
 from kmrcnn.data.datasets.annotation_files import read_json
 from kmrcnn.data.datasets.coco import is_coco, load_coco
@@ -111,13 +116,14 @@ def _place(problem: Problem) -> str:
 def _folder_of(dataset: AnnotatedImages, document: dict[str, Any], source: Path) -> Path:
     """The folder in which the loader found the pictures; the file's own if it found none."""
     names = {
-        entry.get("id"): image_file_name(entry)
+        entry["id"]: image_file_name(entry)
         for entry in reversed(document["images"])
-        if isinstance(entry, dict) and ("file_name" in entry or "coco_url" in entry)
+        if is_image_entry(entry)
     }
     for record in dataset.records:
-        if record.path is not None:
-            return record.path.parents[len(Path(names[record.image_id]).parts) - 1]
+        name = Path(names[record.image_id])
+        if record.path is not None and not name.is_absolute():
+            return record.path.parents[len(name.parts) - 1]
     return source.parent
 
 

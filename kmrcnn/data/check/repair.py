@@ -16,6 +16,7 @@ from kmrcnn.data.check.coco_entries import coco_entries, instance_fields
 from kmrcnn.data.check.doctor import Examination, annotated_sizes
 from kmrcnn.data.check.images import image_fault
 from kmrcnn.data.check.instances import MaskRules, instance_faults, near_duplicates
+from kmrcnn.data.check.kinds import describe
 from kmrcnn.data.check.masks import mask_box, mask_fault, usable_polygons
 from kmrcnn.data.check.probe import ImageProbe
 from kmrcnn.data.check.raw_coco import RawCoco
@@ -165,7 +166,8 @@ def mend_instance(
     """
     kinds = []
     for _ in range(_ROUNDS):
-        faults = instance_faults(instance, size, rules)
+        found = instance_faults(instance, size, rules)
+        faults = [fault for fault in found if describe(fault.kind).is_fault]
         if not faults:
             return instance, kinds
         kind = faults[-1].kind  # the mask's before the box's, which may be taken from it
@@ -223,6 +225,8 @@ def _annotation_entry(
 ) -> dict[str, Any]:
     """The source's entry, with the fields that were mended or are lacking."""
     fields = instance_fields(after, size)
+    if after.area is None:  # what the source has in its place is none
+        source = {name: value for name, value in source.items() if name != "area"}
     if after is before:
         return {**fields, **source}
     if after.segmentation is before.segmentation and "segmentation" in source:

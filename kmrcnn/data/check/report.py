@@ -38,15 +38,17 @@ def _headline(found: Examination) -> str:
     crowds = f", {counts.num_crowds} of them crowds" if counts.num_crowds else ""
     masks = f"{counts.num_masks} with a mask" if counts.num_masks else "boxes only"
     return (
-        f"{found.source}: {counts.num_images} images, {counts.num_instances} objects{crowds} "
-        f"({masks}), {len(counts.instances_of_class)} classes"
+        f"{found.source}: {_number(counts.num_images, 'image')}, "
+        f"{_number(counts.num_instances, 'object')}{crowds} ({masks}), "
+        f"{_number(len(counts.instances_of_class), 'class', 'classes')}"
     )
 
 
 def _histogram(counts: Statistics) -> str:
     """Objects and images per class, with bars."""
     lines = ["objects and images of each class:"]
-    ordered = sorted(counts.instances_of_class.items(), key=lambda item: -item[1])
+    present = [item for item in counts.instances_of_class.items() if item[1]]
+    ordered = sorted(present, key=lambda item: -item[1])
     shown = ordered[:_CLASSES]
     width = max((len(name) for name, _ in shown), default=0)
     most = max((number for _, number in shown), default=0)
@@ -56,6 +58,9 @@ def _histogram(counts: Statistics) -> str:
         lines.append(line.rstrip())
     if len(ordered) > len(shown):
         lines.append(f"  ... and {len(ordered) - len(shown)} classes more")
+    absent = len(counts.instances_of_class) - len(present)
+    if absent:
+        lines.append(f"  none of {_number(absent, 'class', 'classes')}")
     return "\n".join(lines)
 
 
@@ -116,12 +121,12 @@ def _place(problem: Problem) -> str:
 def _verdict(found: Examination, num_kinds: int) -> str:
     if not found.faults:
         return "no faults found"
-    plural = "s" if len(found.faults) > 1 else ""
-    kinds = f"{num_kinds} kind" + ("s" if num_kinds > 1 else "")
-    return (
-        f"{len(found.faults)} fault{plural} of {kinds} found; --fix FILE.json writes a copy "
-        "without them"
-    )
+    faults, kinds = _number(len(found.faults), "fault"), _number(num_kinds, "kind")
+    return f"{faults} of {kinds} found; --fix FILE.json writes a copy without them"
+
+
+def _number(count: int, singular: str, plural: str | None = None) -> str:
+    return f"{count} {singular if count == 1 else plural or f'{singular}s'}"
 
 
 def _quantile_name(quantile: int) -> str:

@@ -60,7 +60,7 @@ def count(records: Sequence[Record], class_names: Sequence[str]) -> Statistics:
         num_masks=sum(one.segmentation is not None for one in instances),
         instances_of_class={name: per_class[i] for i, name in enumerate(class_names)},
         images_of_class={name: images_per_class[i] for i, name in enumerate(class_names)},
-        instances_of_size=dict(Counter(size_names(areas))),
+        instances_of_size=_in_order(Counter(size_names(areas))),
         instances_per_image=_quantiles([len(record.instances) for record in records]),
         box_sides=_quantiles(np.sqrt(areas)),
         most_instances=max(most, default=0),
@@ -86,6 +86,10 @@ def size_names(areas: np.ndarray) -> list[str]:
     names = list(SIZE_LIMITS)
     limits = list(SIZE_LIMITS.values())[:-1]
     return [names[index] for index in np.searchsorted(limits, areas, side="right")]
+
+
+def _in_order(counts: Counter) -> dict[str, int]:
+    return {name: counts[name] for name in SIZE_LIMITS if counts[name]}
 
 
 def _area(box: tuple[float, float, float, float]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from os.path import isfile  # unlike Path's, it takes names that no file can have
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def read_json(path: str | Path) -> Any:
     path = Path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # among them integers of too many digits
         raise ValueError(f"{path} is not a JSON file: {error}") from error
 
 
@@ -52,9 +53,9 @@ def find_image_folder(
     if not file_names:
         return candidates[0]
     probes = file_names[:: max(len(file_names) // _PROBES, 1)][:_PROBES]
-    found = [sum((folder / name).is_file() for name in probes) for folder in candidates]
+    found = [sum(isfile(folder / name) for name in probes) for folder in candidates]
     if max(found) == 0:  # then any picture will do
-        found = [any((folder / name).is_file() for name in file_names) for folder in candidates]
+        found = [any(isfile(folder / name) for name in file_names) for folder in candidates]
     if max(found) == 0:
         raise ValueError(
             f"The pictures of {annotations} are not found, such as {probes[0]!r}; looked in "

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from kmrcnn.data.datasets.annotation_files import read_json
 from kmrcnn.data.datasets.collector import Collector
 from kmrcnn.data.datasets.label_images import compact_mask, read_label_image, split_labels
+from kmrcnn.data.measures import can_be_filled, to_size
 from kmrcnn.data.records import AnnotatedImages, Instance, Record
 
 # Label ids of cityscapesScripts. The first eight are evaluated as instances.
@@ -28,6 +29,7 @@ THINGS = {
     "bicycle": 33,
 }
 _OTHER_THINGS = {"caravan": 29, "trailer": 30}  # drawn one by one, but never evaluated
+_MOST_PIXELS = 10**8  # of a picture
 _STUFF = 0  # what is no thing only hides things, its number does not matter
 _INVISIBLE = frozenset({"license plate"})  # id -1: drawn over nothing
 _PER_CLASS = 1000  # an object's number is label id * 1000 + count; a group's is the label id
@@ -120,7 +122,7 @@ def _read_numbers(path: Path, image_id: str, collector: Collector) -> np.ndarray
         if path.name.endswith(_MASK_SUFFIX):
             return read_label_image(path)
         return draw_polygons(read_json(path))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         collector.note("unreadable-mask", str(error), image_id)
     except (KeyError, TypeError, AttributeError) as error:
         message = f"{path} is no polygon file of Cityscapes: {error!r}"
@@ -136,8 +138,15 @@ def draw_polygons(document: dict[str, Any]) -> np.ndarray:
 
     Returns:
         (H, W) int32: label id * 1000 + count for objects, label id for groups.
+
+    Raises:
+        ValueError: The size or a polygon is beyond all measure.
     """
-    canvas = Image.new("I", (int(document["imgWidth"]), int(document["imgHeight"])), _STUFF)
+    size = to_size(document["imgHeight"], document["imgWidth"])
+    if size is None or size[0] * size[1] > _MOST_PIXELS:
+        sides = f"{document['imgHeight']!r:.20} x {document['imgWidth']!r:.20}"
+        raise ValueError(f"No picture has {sides} (height x width) pixels.")
+    canvas = Image.new("I", size[::-1], _STUFF)
     pen = ImageDraw.Draw(canvas)
     counts: Counter[str] = Counter()
     for entry in document["objects"]:
@@ -149,7 +158,10 @@ def draw_polygons(document: dict[str, Any]) -> np.ndarray:
         if number != _STUFF and name == label:
             number = number * _PER_CLASS + counts[name]
             counts[name] += 1
-        pen.polygon([tuple(point) for point in entry["polygon"]], fill=number)
+        points = np.array(entry["polygon"], np.float64).reshape(-1, 2)
+        if not can_be_filled(points):
+            raise ValueError(f"A polygon of {label!r} is not near the picture.")
+        pen.polygon([tuple(point) for point in points.tolist()], fill=number)
     return np.array(canvas, np.int32)
 
 

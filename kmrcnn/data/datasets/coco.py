@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from os.path import isfile  # unlike Path's, it takes names that no file can have
 from pathlib import Path
 from typing import Any
 
 from kmrcnn.data.datasets.annotation_files import find_image_folder, read_json
 from kmrcnn.data.datasets.collector import Collector, shortened
+from kmrcnn.data.measures import is_measure, to_size
 from kmrcnn.data.records import AnnotatedImages, Instance, Record
 
 
@@ -54,7 +56,7 @@ def load_coco(
             for annotation in annotations[image_id]
         )
         file = None if folder is None else folder / info.file_name
-        if not require_images and file is not None and not file.is_file():
+        if not require_images and file is not None and not isfile(file):
             file = None
         kept = tuple(one for one in instances if one is not None)
         collector.add(Record(image_id, file, info.size, kept))
@@ -111,7 +113,7 @@ def _read_categories(
     names = {number: str(usable[number].get("name", number)) for number in sorted(usable)}
     ids = list(names) if class_names is None else _ids_of(class_names, names, path)
     keypoint_names = next(
-        (usable[number]["keypoints"] for number in ids if usable[number].get("keypoints")), ()
+        (named for number in ids if _is_full_list(named := usable[number].get("keypoints"))), ()
     )
     return _Categories(
         names=tuple(names[number] for number in ids),
@@ -120,6 +122,10 @@ def _read_categories(
         left_out=frozenset(names) - frozenset(ids),
         keypoint_names=tuple(str(name) for name in keypoint_names),
     )
+
+
+def _is_full_list(value: Any) -> bool:
+    return isinstance(value, list) and bool(value)
 
 
 def _ids_of(class_names: Iterable[str], names: dict[int, str], path: Path) -> list[int]:
@@ -146,7 +152,16 @@ def _read_image_infos(entries: Sequence[Any], collector: Collector) -> dict[int 
             collector.note("duplicate-image-id", message, info.image_id)
         else:
             infos[info.image_id] = info
+            _check_size(entry, info, collector)
     return infos
+
+
+def _check_size(entry: dict[str, Any], info: _ImageInfo, collector: Collector) -> None:
+    """Notes a size that is none; the picture's own is taken."""
+    sides = (entry.get("height"), entry.get("width"))
+    if info.size is None and sides != (None, None):
+        message = f"An image's height and width are pixels. Received: {shortened(sides)}"
+        collector.note("bad-image-size", message, info.image_id)
 
 
 def _image_info(entry: Any) -> _ImageInfo | None:
@@ -158,9 +173,7 @@ def _image_info(entry: Any) -> _ImageInfo | None:
         if not isinstance(url, str):
             return None
         file_name = "/".join(url.split("/")[-2:])  # "train2017/000000391895.jpg"
-    height, width = entry.get("height"), entry.get("width")
-    sized = isinstance(height, int) and isinstance(width, int) and min(height, width) > 0
-    return _ImageInfo(entry["id"], file_name, (height, width) if sized else None)
+    return _ImageInfo(entry["id"], file_name, to_size(entry.get("height"), entry.get("width")))
 
 
 def _image_folder(
@@ -216,7 +229,6 @@ def _read_instance(
     if categories.keypoint_names and entry.get("keypoints") is not None:
         count = len(categories.keypoint_names)
         keypoints = collector.make_keypoints(entry["keypoints"], count, *where)
-    area = entry.get("area")
     return collector.make_instance(
         image_id=info.image_id,
         size=info.size,
@@ -225,15 +237,14 @@ def _read_instance(
         segmentation=entry.get("segmentation") or None,  # tools write [] for boxes only
         annotation_id=entry.get("id"),
         is_crowd=bool(entry.get("iscrowd", 0)),
-        area=float(area) if isinstance(area, (int, float)) else None,
+        area=collector.make_area(entry.get("area"), *where),
         keypoints=keypoints,
     )
 
 
 def _corners(box: Any) -> Any:
     """From xywh to xyxy; what is no box stays as it is, to be reported."""
-    try:
-        x, y, width, height = (float(number) for number in box)
-    except (TypeError, ValueError):
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_measure, box)):
         return box
+    x, y, width, height = (float(number) for number in box)
     return x, y, x + width, y + height

@@ -4,19 +4,18 @@ and never stops the rest.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from os.path import isfile  # unlike Path's, it takes names that no file can have
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from kmrcnn.data.example import MaskCrop
-from kmrcnn.data.instance_masks import require_rle
+from kmrcnn.data.instance_masks import require_rle, rle_box
+from kmrcnn.data.measures import LARGEST, can_be_filled, to_area, to_box
 from kmrcnn.data.records import AnnotatedImages, Instance, Problem, Record, Segmentation
-from kmrcnn.structures.masks import mask_to_box, rle_to_mask
 
 _DETAILS = 80  # characters of a broken value that a message shows
 
@@ -27,7 +26,7 @@ class Collector:
     Kinds of problems: missing-image, unreadable-image, duplicate-image-id, broken-record,
     unknown-image, unknown-category, bad-box, zero-area-box, box-outside-image, polygon-too-short,
     bad-polygon, bad-rle, rle-size-mismatch, empty-mask, missing-mask, unreadable-mask,
-    mask-size-mismatch, bad-keypoints, unsupported-shape.
+    mask-size-mismatch, bad-area, bad-image-size, bad-keypoints, unsupported-shape.
 
     Args:
         name: Of the dataset.
@@ -60,7 +59,7 @@ class Collector:
                 f"The image id {record.image_id!r} occurs twice: the second is left out.",
                 record.image_id,
             )
-        elif record.path is not None and not record.path.is_file():
+        elif record.path is not None and not isfile(record.path):
             self.note("missing-image", f"There is no picture {record.path}.", record.image_id)
         else:
             self._image_ids.add(record.image_id)
@@ -98,15 +97,25 @@ class Collector:
             return None
         return Instance(box, class_index, segmentation, annotation_id=annotation_id, **fields)
 
+    def make_area(
+        self, value: Any, image_id: int | str, annotation_id: int | str | None = None
+    ) -> float | None:
+        """The area that the file says, or None with a note; None where it says none."""
+        area = to_area(value)
+        if area is None and value is not None:
+            message = f"An area is a number from 0 on. Received: {shortened(value)}"
+            self.note("bad-area", message, image_id, annotation_id)
+        return area
+
     def make_keypoints(
         self, values: Any, count: int, image_id: int | str, annotation_id: int | str | None = None
     ) -> np.ndarray | None:
         """(J, 3) float32 from a flat list, or None with a note; objects without any get None."""
         try:
-            keypoints = np.asarray(values, np.float32).reshape(count, 3)
-        except (TypeError, ValueError):
+            keypoints = np.asarray(values, np.float64).reshape(count, 3)
+        except (TypeError, ValueError, OverflowError):
             keypoints = None
-        if keypoints is None or not np.isfinite(keypoints).all():
+        if keypoints is None or not (np.abs(keypoints) <= LARGEST).all():  # nor is NaN
             self.note(
                 "bad-keypoints",
                 f"Keypoints must be {count} times x, y, visibility. Received: {shortened(values)}",
@@ -114,7 +123,7 @@ class Collector:
                 annotation_id,
             )
             return None
-        return keypoints if keypoints.any() else None
+        return keypoints.astype(np.float32) if keypoints.any() else None
 
     def dataset(
         self,
@@ -184,14 +193,15 @@ class Collector:
 
     def _checked_polygons(self, polygons: Sequence[Any], where: tuple) -> list[np.ndarray] | None:
         """The usable parts, (P, 2) float64 each; None if there is none."""
+        if all(isinstance(polygon, (int, float)) for polygon in polygons):
+            message = f"A mask is a list of polygons, this is one: {shortened(polygons)}"
+            self.note("bad-polygon", message, *where)
+            return None
         kept = []
         for polygon in polygons:
-            try:
-                points = np.asarray(polygon, np.float64).reshape(-1, 2)
-            except (TypeError, ValueError):
-                points = np.full((1, 2), np.nan)
-            if not np.isfinite(points).all():
-                message = f"A polygon is no list of x, y: {shortened(polygon)}"
+            points = _points(polygon)
+            if points is None:
+                message = f"A polygon is no list of x, y near a picture: {shortened(polygon)}"
                 self.note("bad-polygon", message, *where)
             elif len(points) < 3:
                 message = f"A polygon has {len(points)} points, 3 are needed."
@@ -203,13 +213,11 @@ class Collector:
     def _checked_box(
         self, box: Any, size: tuple[int, int] | None, where: tuple
     ) -> tuple[float, float, float, float] | None:
-        try:
-            x1, y1, x2, y2 = (float(side) for side in box)
-        except (TypeError, ValueError):
-            x1 = y1 = x2 = y2 = math.nan
-        if not all(math.isfinite(side) for side in (x1, y1, x2, y2)):
+        sides = to_box(box)
+        if sides is None:
             self.note("bad-box", f"A box is four numbers. Received: {shortened(box)}", *where)
             return None
+        x1, y1, x2, y2 = sides
         if x2 <= x1 or y2 <= y1:
             message = f"The box has no area: x {x1:g}..{x2:g}, y {y1:g}..{y2:g}."
             self.note("zero-area-box", message, *where)
@@ -228,10 +236,19 @@ def box_around(segmentation: Segmentation) -> tuple[float, float, float, float]:
     if not isinstance(segmentation, Mapping):
         points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in segmentation])
         return (*points.min(axis=0).tolist(), *points.max(axis=0).tolist())
-    if isinstance(segmentation["counts"], list):
-        return tuple(mask_to_box(rle_to_mask(segmentation)).tolist())
-    x, y, width, height = coco_mask.toBbox(dict(segmentation)).tolist()
-    return x, y, x + width, y + height
+    return rle_box(segmentation)
+
+
+def _points(polygon: Any) -> np.ndarray | None:
+    """(P, 2) float64 of numbers that can be filled; None for anything else."""
+    try:
+        numbers = np.asarray(polygon)
+        if numbers.dtype.kind not in "fiu":
+            return None
+        points = numbers.astype(np.float64).reshape(-1, 2)
+    except ValueError:  # lists of different lengths, or an odd number
+        return None
+    return points if can_be_filled(points) else None
 
 
 def rectangle(box: Sequence[float]) -> np.ndarray:

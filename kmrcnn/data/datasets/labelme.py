@@ -18,6 +18,7 @@ from kmrcnn.data.datasets.annotation_files import read_json, read_lines
 from kmrcnn.data.datasets.collector import Collector, choose_classes, relative_id, shortened
 from kmrcnn.data.datasets.outlines import circle
 from kmrcnn.data.example import MaskCrop
+from kmrcnn.data.measures import to_size
 from kmrcnn.data.records import AnnotatedImages, Instance, Record
 
 LABELS_FILE = "labels.txt"  # what LabelMe's --labels reads: one class per line
@@ -66,7 +67,7 @@ def load_labelme(
     names = choose_classes(in_use - _NO_CLASSES, class_names)
     for path, document in documents.items():
         image_id = relative_id(path, root)
-        size = _size(document)
+        size = to_size(document.get("imageHeight"), document.get("imageWidth"))
         instances = tuple(_read_instances(shapes[path], image_id, size, names, collector))
         file, data = _find_picture(document, path, images)
         collector.add(Record(image_id, file, size, instances, data))
@@ -115,13 +116,6 @@ def _join_groups(shapes: list[Any]) -> list[_Object]:
     return list(groups.values())
 
 
-def _size(document: dict[str, Any]) -> tuple[int, int] | None:
-    height, width = document.get("imageHeight"), document.get("imageWidth")
-    if isinstance(height, int) and isinstance(width, int) and min(height, width) > 0:
-        return height, width
-    return None
-
-
 def _find_picture(
     document: dict[str, Any], path: Path, images: str | Path | None
 ) -> tuple[Path | None, bytes | None]:
@@ -168,7 +162,7 @@ def _read_object(
 ) -> Instance | None:
     try:
         box, segmentation = _outline(one.parts)
-    except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError, OSError) as error:
         message = f"A shape cannot be read ({error!r}): {shortened(one.parts[0].get('points'))}"
         collector.note("bad-polygon", message, image_id, number)
         return None

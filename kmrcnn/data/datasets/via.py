@@ -157,7 +157,7 @@ def _read_outline(
         if kind == "ellipse":
             sides = (float(shape[key]) for key in ("cx", "cy", "rx", "ry"))
             return None, ellipse(*sides, float(shape.get("theta", 0)))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         message = f"A {kind} lacks numbers ({error!r}): {shortened(shape)}"
         collector.note("bad-polygon", message, image_id, number)
         return None

@@ -14,6 +14,7 @@ from kmrcnn.data.datasets.annotation_files import images_by_stem, read_lines
 from kmrcnn.data.datasets.collector import Collector, choose_classes
 from kmrcnn.data.datasets.label_images import compact_mask, read_label_image, split_labels
 from kmrcnn.data.example import MaskCrop
+from kmrcnn.data.measures import to_size
 from kmrcnn.data.records import AnnotatedImages, Instance, Record
 
 _NO_PIXELS = MaskCrop(np.zeros((0, 0), bool), 0, 0)
@@ -155,7 +156,7 @@ def _read_xml(path: Path, stem: str, collector: Collector) -> _Annotation | None
         size = tuple(_number(root.find(f"size/{side}")) for side in ("height", "width"))
         return _Annotation(
             file_name=root.findtext("filename", f"{stem}.jpg"),
-            size=tuple(int(side) for side in size) if min(size) > 0 else None,
+            size=to_size(*size),
             objects=[_read_object(element) for element in root.findall("object")],
         )
     return None

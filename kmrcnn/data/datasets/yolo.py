@@ -17,6 +17,7 @@ from kmrcnn.data.images import read_size
 from kmrcnn.data.records import AnnotatedImages, Instance, Record
 
 SPLITS = ("train", "val", "test")
+_MOST_CLASSES = 100_000
 _CONFIG, _CLASSES = "data.yaml", "classes.txt"
 
 
@@ -118,7 +119,7 @@ def _read_config(path: Path, split: str | None) -> _Setup:
     root = root if root.is_dir() else path.parent  # `path` may be of another machine
     names = config.get("names")
     if isinstance(names, Mapping):
-        names = [str(names.get(number, number)) for number in range(max(names, default=-1) + 1)]
+        names = _in_order(names, path)
     keypoints = config.get("kpt_shape") or (0, 3)
     return _Setup(
         name=path.parent.name if split is None else f"{path.parent.name} {split}",
@@ -128,6 +129,16 @@ def _read_config(path: Path, split: str | None) -> _Setup:
         keypoint_count=int(keypoints[0]),
         keypoint_values=int(keypoints[1]),
     )
+
+
+def _in_order(names: Mapping[Any, Any], path: Path) -> list[str]:
+    """Names by number as a list; a number that is left out is its own name."""
+    if not all(isinstance(number, int) and 0 <= number < _MOST_CLASSES for number in names):
+        raise ValueError(
+            f"`names` of {path} must be a list, or have numbers from 0 to {_MOST_CLASSES - 1}. "
+            f"Received: {shortened(list(names))}"
+        )
+    return [str(names.get(number, number)) for number in range(max(names, default=-1) + 1)]
 
 
 def _as_list(entry: Any) -> list[str]:
@@ -204,7 +215,8 @@ class _LabelReader:
             message = f"{shortened(line)} is no class and four or more numbers."
             self.collector.note("broken-record", message, *where)
             return None
-        if label < 0 or (self.names is not None and label >= len(self.names)):
+        known = _MOST_CLASSES if self.names is None else len(self.names)
+        if not 0 <= label < known:
             self.collector.note("unknown-category", f"There is no class {label:g}.", *where)
             return None
         box = segmentation = keypoints = None

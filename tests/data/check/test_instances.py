@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from kmrcnn.data.check.instances import MaskRules, check_instances, instance_faults, near_duplicates
+from kmrcnn.data.check.kinds import describe
 from kmrcnn.data.check.repair import mend_instance
 from kmrcnn.data.example import MaskCrop
 from kmrcnn.data.records import Instance, Record
@@ -41,10 +42,18 @@ def test_mask_and_box_agree_to_three_pixels(shift, kinds):
     assert _kinds((10 - shift, 10, 30, 30), SQUARE) == kinds
 
 
-def test_thin_tip_is_explained():
+def test_thin_tip_is_a_note():
     tip = [np.array([[10, 10], [30, 10], [30, 20.1], [45, 20.2], [30, 20.3], [30, 30], [10, 30]])]
     (fault,) = instance_faults(Instance((10, 10, 45, 30), 0, tip), SIZE, MASKS)
-    assert fault.kind == "mask-box-mismatch" and "too thin" in fault.message
+    assert fault.kind == "thin-tip" and "too thin" in fault.message
+    assert not describe(fault.kind).is_fault
+
+
+def test_mending_leaves_thin_tips_alone():
+    tip = [np.array([[10, 10], [30, 10], [30, 20.1], [45, 20.2], [30, 20.3], [30, 30], [10, 30]])]
+    pointed = Instance((10, 10, 45, 30), 0, tip)
+    mended, kinds = mend_instance(pointed, SIZE, MASKS)
+    assert mended is pointed and kinds == []
 
 
 def test_label_images_may_be_smaller_than_their_box():

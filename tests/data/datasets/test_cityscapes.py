@@ -106,6 +106,25 @@ def test_bad_files_are_skipped_and_reported(write, numbers, tmp_path, problem_ki
     assert problem_kinds(dataset) == expected
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"imgHeight": 10**9},
+        {"imgWidth": 10**400},
+        {"imgWidth": "wide"},
+        {"objects": [{"label": "car", "polygon": [[0, 0], [1e12, 0], [5, 5]]}]},
+        {"objects": [{"label": "car", "polygon": [[0, 0], [10**400, 0], [5, 5]]}]},
+    ],
+)
+def test_numbers_beyond_measure_are_reported(write, numbers, tmp_path, problem_kinds, changes):
+    write(numbers)
+    document = {"imgHeight": 20, "imgWidth": 30, "objects": []} | changes
+    file = tmp_path / "gtFine" / "train" / "ulm" / "b_gtFine_polygons.json"
+    file.write_text(json.dumps(document))
+    dataset = load_cityscapes(tmp_path)
+    assert len(dataset) == 1 and problem_kinds(dataset) == ["unreadable-mask"]
+
+
 def test_a_folder_without_annotations_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no files .*instanceIds"):
         load_cityscapes(tmp_path)

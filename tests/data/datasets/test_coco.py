@@ -131,6 +131,20 @@ def test_class_names_choose_and_order(load):
         ({"segmentation": {"counts": [600]}}, "bad-rle"),
         ({"segmentation": {"size": [20, 30], "counts": [600]}}, "empty-mask"),
         ({"segmentation": ...}, "missing-mask"),
+        ({"bbox": [10**400] * 4}, "bad-box"),
+        ({"bbox": [0, 0, 1e308, 1e308]}, "bad-box"),
+        ({"bbox": [1e308, 3, 1e308, 6]}, "bad-box"),
+        ({"bbox": "1234"}, "bad-box"),
+        ({"bbox": ["2", "3", "10", "6"]}, "bad-box"),
+        ({"segmentation": [[1e12, 0, 1e12, 1e12, 0, 1e12]]}, "bad-polygon"),
+        ({"segmentation": [[v for _ in range(2000) for v in (1e6, 0, -1e6, 1)]]}, "bad-polygon"),
+        ({"segmentation": [[10**400] * 6]}, "bad-polygon"),
+        ({"segmentation": [["1", "1", "9", "1", "9", "9"]]}, "bad-polygon"),
+        ({"segmentation": SQUARE}, "bad-polygon"),  # one list too few
+        ({"segmentation": {"size": [10**9, 10**9], "counts": [0, 10**18]}}, "bad-rle"),
+        ({"segmentation": {"size": [20, 30], "counts": [10**400]}}, "bad-rle"),
+        ({"segmentation": {"size": [20, 30], "counts": [2**62] * 4 + [600]}}, "bad-rle"),
+        ({"segmentation": {"size": [20, 30], "counts": [300, 0, 300]}}, "empty-mask"),
     ],
 )
 def test_bad_annotations_are_skipped_and_reported(load, problem_kinds, changes, kind):
@@ -156,6 +170,42 @@ def test_bad_images_are_skipped_and_reported(load, problem_kinds):
     assert "skipped: broken-record 2" in dataset.report()
 
 
+@pytest.mark.parametrize("area", [10**400, -1, float("nan"), float("inf"), "60", True, [60]])
+def test_an_area_that_is_none_is_measured_and_reported(load, problem_kinds, area):
+    dataset = load(annotation(area=area))
+    assert problem_kinds(dataset) == ["bad-area"]
+    assert dataset[0].area.tolist() == [60]
+
+
+@pytest.mark.parametrize("height", [10**400, 0, -20, float("nan"), "20", 20.5, True])
+def test_an_image_size_that_is_none_is_the_pictures_and_reported(load, problem_kinds, height):
+    image = {"id": 1, "file_name": "a.png", "height": height, "width": 30}
+    dataset = load(annotation(), images=[image])
+    assert problem_kinds(dataset) == ["bad-image-size"]
+    assert dataset[0].full_masks().shape == (1, 20, 30)
+
+
+@pytest.mark.parametrize("value", [10**400, 1e300, float("nan"), "x"])
+def test_keypoints_that_are_no_numbers_are_left_out(load, problem_kinds, value):
+    categories = [{"id": 3, "name": "cat", "keypoints": ["nose"]}]
+    dataset = load(annotation(keypoints=[value, 5, 2]), categories=categories)
+    assert problem_kinds(dataset) == ["bad-keypoints"]
+    assert not dataset[0].keypoints.any()
+
+
+@pytest.mark.parametrize("names", [5, "nose", {"nose": 1}, []])
+def test_names_of_keypoints_are_a_list(load, names):
+    categories = [{"id": 3, "name": "cat", "keypoints": names}]
+    assert load(annotation(), categories=categories).keypoint_names == ()
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0.png", "../" * 3000 + "a.png"])
+def test_names_that_no_file_can_have_are_missing_pictures(load, problem_kinds, name):
+    good = {"id": 1, "file_name": "a.png", "height": 20, "width": 30}
+    dataset = load(annotation(), images=[good, {"id": 2, "file_name": name}])
+    assert problem_kinds(dataset) == ["missing-image"]
+
+
 def test_a_picture_of_another_size_is_an_error_that_names_it(load):
     dataset = load(images=[{"id": 1, "file_name": "a.png", "height": 30, "width": 20}])
     with pytest.raises(ValueError, match=r"a\.png is 20 x 30 .* annotations are for 30 x 20"):
@@ -179,6 +229,7 @@ def test_missing_pictures_can_be_allowed(load):
     ("text", "message"),
     [
         ("{", "not a JSON file"),
+        ('{"images": [' + "9" * 5000 + "]}", "not a JSON file"),
         ("[]", "no 'images' and 'annotations'"),
         ('[{"image_id": 1, "score": 0.5}]', "results"),
         ('{"images": [], "annotations": []}', "no list 'categories'"),

@@ -79,6 +79,7 @@ def test_an_object_without_pixels_is_reported(write, labels, save_labels, proble
         (DOG.replace("<xmin>3", "<xmin>100").replace("<xmax>12", "<xmax>110"), "box-outside-image"),
         ("<object><name>dog</name></object>", "zero-area-box"),
         (DOG.replace("<xmin>3", "<xmin>nan"), "bad-box"),
+        (DOG.replace("<xmax>12", "<xmax>1e300"), "bad-box"),
     ],
 )
 def test_bad_objects_are_skipped_and_reported(write, problem_kinds, objects, kind):

@@ -98,6 +98,9 @@ def test_pictures_without_labels_have_no_objects(write):
         ("0 nan 0.5 0.2 0.4", "bad-box"),
         ("7 0.5 0.5 0.2 0.4", "unknown-category"),
         ("-1 0.5 0.5 0.2 0.4", "unknown-category"),
+        ("1e300 0.5 0.5 0.2 0.4", "unknown-category"),
+        ("0 0.5 0.5 1e300 0.4", "bad-box"),
+        ("0 0 0 1e12 0 0 1e12", "bad-polygon"),
         ("0 0.5 0.5", "broken-record"),
         ("cat 0.5 0.5 0.2 0.4", "broken-record"),
         ("0.5 0.5 0.5 0.2 0.4", "broken-record"),
@@ -107,6 +110,19 @@ def test_pictures_without_labels_have_no_objects(write):
 def test_bad_lines_are_skipped_and_reported(write, problem_kinds, line, kind):
     dataset = load_yolo(write(f"{BOX}\n\n{line}\n"), class_names=["cat", "dog"])
     assert len(dataset.records[0].instances) == 1 and problem_kinds(dataset) == [kind]
+
+
+def test_a_class_beyond_measure_is_none_where_classes_have_no_names(write, problem_kinds):
+    dataset = load_yolo(write(f"{BOX}\n1e9 0.5 0.5 0.2 0.4\n"))
+    assert len(dataset.class_names) < 10 and problem_kinds(dataset) == ["unknown-category"]
+
+
+@pytest.mark.parametrize("names", ["{1000000000: cat}", "{cat: 0}", "{-1: cat}"])
+def test_names_must_have_numbers_of_classes(write, names):
+    root = write(BOX)
+    (root / "data.yaml").write_text(f"train: images/train\nnames: {names}\n")
+    with pytest.raises(ValueError, match=r"`names` of .*data\.yaml"):
+        load_yolo(root)
 
 
 def test_bad_pictures_are_skipped_and_reported(write, problem_kinds):

@@ -3,5 +3,6 @@
 from kmrcnn.export.artefact_predictor import ArtefactPredictor
 from kmrcnn.export.exporter import export
 from kmrcnn.export.formats import FORMATS
+from kmrcnn.export.verify import verify
 
-__all__ = ["FORMATS", "ArtefactPredictor", "export"]
+__all__ = ["FORMATS", "ArtefactPredictor", "export", "verify"]

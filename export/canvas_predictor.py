@@ -70,7 +70,12 @@ class CanvasPredictor:
         one = {name: np.asarray(value)[0] for name, value in outputs.items()}
         one["valid"] = np.arange(len(one["scores"])) < one.pop("num_detections")
         found = to_original_frame(
-            one, network_size, original_size, self.config.mask, self.score_threshold
+            one,
+            network_size,
+            original_size,
+            self.config.mask,
+            self.score_threshold,
+            box_ends=self.config.anchors.box_ends,
         )
         return Detections(
             **found,

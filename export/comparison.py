@@ -25,10 +25,12 @@ class Comparison:
     with the last digit of its score.
 
     Args:
+        tolerance: What is allowed.
         score_floor: Detections from this score on must have a partner.
     """
 
-    def __init__(self, score_floor: float):
+    def __init__(self, tolerance: Tolerance, score_floor: float):
+        self.tolerance = tolerance
         self.score_floor = score_floor
         self.num_pictures = 0
         self.num_reference = 0
@@ -50,7 +52,7 @@ class Comparison:
         pairs = pair_up(reference, found)
         floor = self.score_floor
         if is_full and len(reference):
-            floor = max(floor, 1.02 * float(reference.scores.min()))
+            floor = max(floor, float(reference.scores.min()) + self.tolerance.score)
         paired = (set(pairs[:, 0].tolist()), set(pairs[:, 1].tolist()))
         wanted, given = (np.flatnonzero(side.scores >= floor) for side in (reference, found))
         self.num_pictures += 1
@@ -98,11 +100,11 @@ class Comparison:
         """As `box_difference`, for scores."""
         return _quantile(self._score_differences, share)
 
-    def failures(self, tolerance: Tolerance) -> list[str]:
-        """What is beyond a tolerance, in words."""
+    def failures(self) -> list[str]:
+        """What is beyond the tolerance, in words."""
         if not self.num_reference and not self.extra:
             return [f"nothing to compare: no detection scores {self.score_floor:g} or more"]
-        share = tolerance.share
+        tolerance, share = self.tolerance, self.tolerance.share
         measured = {
             "matched detections": (self.matched, ">=", tolerance.matched),
             "box difference, px": (self.box_difference(share), "<=", tolerance.box_px),
@@ -116,8 +118,9 @@ class Comparison:
             if not (value <= limit if sign == "<=" else value >= limit)
         ]
 
-    def to_dict(self, share: float) -> dict[str, float | int]:
-        """All figures; `share` as for `box_difference`."""
+    def to_dict(self) -> dict[str, float | int]:
+        """All figures; the names that end in "_share" are for the tolerance's share."""
+        share = self.tolerance.share
         return {
             "pictures": self.num_pictures,
             "detections": self.num_reference,
@@ -146,12 +149,12 @@ def pair_up(reference: Detections, found: Detections) -> np.ndarray:
 
 
 def _pairwise_iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
-    """IoU (D, E) of boxes (D, 4) and (E, 4) that are not empty."""
+    """IoU (D, E) of boxes (D, 4) and (E, 4); 0 for empty ones."""
     a, b = boxes_a[:, None, :].astype(np.float64), boxes_b[None, :, :].astype(np.float64)
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     shared = np.prod(np.maximum(sides, 0.0), axis=-1)
     areas = np.prod(a[..., 2:] - a[..., :2], axis=-1) + np.prod(b[..., 2:] - b[..., :2], axis=-1)
-    return shared / (areas - shared)
+    return shared / np.maximum(areas - shared, 1e-12)
 
 
 def _window(box_a: np.ndarray, box_b: np.ndarray) -> tuple[slice, slice]:

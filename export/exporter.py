@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import tensorflow as tf
 
 from kmrcnn.data.files import folder_written_aside
 from kmrcnn.export import metadata
@@ -56,6 +60,7 @@ def export(
     Raises:
         ValueError: An argument is wrong, or does not go with the format.
         FileExistsError: The folder exists.
+        OSError: It cannot be written, or the disk is full; nothing is left behind.
         ImportError: A package of the format is missing; the message has the pip line.
 
     Example:
@@ -77,11 +82,25 @@ def export(
     options = _settle(model, format, options)
     writer = FORMATS[format].load()
     config = changed_config(model.config, **options.detection_changes())
-    with folder_written_aside(path, overwrite) as folder:
+    with _named_in_errors(path), folder_written_aside(path, overwrite) as folder:
         particulars = writer.write(model, folder, options)
         common = metadata.describe(model, config, format, precision)
         metadata.write(folder, common | particulars)
     return Path(path)
+
+
+@contextmanager
+def _named_in_errors(path: str | Path) -> Iterator[None]:
+    """Failures of writing as OSErrors that name the artefact, also those of TensorFlow's writer."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = re.sub(r"^\{\{.*?\}\} ", "", error.message.splitlines()[0])  # without the node
+        raise OSError(f"{str(path)!r} could not be written: {reason}") from error
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _settle(model: Any, format: str, options: ExportOptions) -> ExportOptions:

@@ -23,4 +23,11 @@ def _is_finite(graph, node, name, args):
     graph.remove_node(node.name)
     magnitude = graph.make_node("Abs", [values], name=f"{name}_magnitude").output[0]
     largest = graph.make_const(f"{name}_largest", LARGEST).output[0]
-    graph.make_node("Less", [magnitude, largest], outputs=[output], name=f"{name}_less", shapes=[shape], dtypes=[9])
+    graph.make_node(
+        "Less",
+        [magnitude, largest],
+        outputs=[output],
+        name=f"{name}_less",
+        shapes=[shape],
+        dtypes=[9],
+    )

@@ -128,4 +128,6 @@ class _Nodes:
 
 
 def _refuse(*_):
-    raise NotImplementedError("OnnxRoIAlign stands for an operator; its graph can only be converted.")
+    raise NotImplementedError(
+        "OnnxRoIAlign stands for an operator; its graph can only be converted."
+    )

@@ -53,7 +53,9 @@ def write(model: GeneralizedRCNN, folder: Path, options: ExportOptions) -> dict[
     version = folder / str(options.version)
     tf.saved_model.save(module, str(version), signatures=signatures)
     particulars = _describe(module, signatures, options)
-    particulars["warmup"] = serving_warmup.write(version / EXTRA, model.name, signatures)
+    particulars["warmup"] = serving_warmup.write(
+        version / EXTRA, model.name, model.config.input.channels, signatures
+    )
     if options.custom_op:
         shutil.copyfile(build.find_or_build("tensorflow"), folder / LIBRARY)
         particulars["custom_op_library"] = LIBRARY
@@ -130,8 +132,11 @@ class PictureServing(ServingModule):
         return self._detect(decoded_batch(files, self.config.input))
 
     def _detect(self, batch: NetworkBatch) -> dict[str, tf.Tensor]:
-        found = self.detect_in_network_frame(batch.images, batch.image_sizes)
-        found = to_original_frame(found, batch.image_sizes, batch.picture_sizes)
+        found = dict(self.detect_in_network_frame(batch.images, batch.image_sizes))
+        found.pop("keypoint_heatmaps", None)  # of the network frame; `keypoints` are made of them
+        found = to_original_frame(
+            found, batch.image_sizes, batch.picture_sizes, self.config.anchors.box_ends
+        )
         if self.paste:
             found["masks"] = paste_masks(
                 found["masks"],
@@ -188,6 +193,8 @@ def _describe(
     }
     if module.config.mask is not None:
         outputs["masks"] = masks
+    if module.config.keypoint is not None:
+        outputs["keypoints"] = "(B, D, J, 3) float32 x, y, score, in the frame of the boxes"
     missing = "missing: it decodes three channels only"
     return {
         "version": options.version,

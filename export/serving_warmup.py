@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ FILE_NAME = "tf_serving_warmup_requests"
 PICTURE_SIZE = (240, 320)  # any size will do: the graph brings it to the network's
 
 
-def write(folder: Path, model_name: str, signatures: dict[str, Any]) -> bool:
+def write(folder: Path, model_name: str, channels: int, signatures: Iterable[str]) -> bool:
     """Writes one request for each signature that takes pictures, as TFRecord of `PredictionLog`.
 
     Args:
         folder: The SavedModel's assets.extra; is made.
         model_name: Goes into the requests.
-        signatures: Concrete functions by name.
+        channels: Of a picture.
+        signatures: The names of those there are.
 
     Returns:
         Whether it was written: without the package tensorflow-serving-api it is not, and a warning
@@ -40,14 +42,13 @@ def write(folder: Path, model_name: str, signatures: dict[str, Any]) -> bool:
         return False
     folder.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(folder / FILE_NAME)) as writer:
-        for name, inputs in _inputs(signatures).items():
+        for name, inputs in _inputs(channels, signatures).items():
             writer.write(_prediction_log(model_name, name, inputs).SerializeToString())
     return True
 
 
-def _inputs(signatures: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _inputs(channels: int, signatures: Iterable[str]) -> dict[str, dict[str, Any]]:
     """{signature: {input: value}}."""
-    channels = signatures["serving_default"].structured_input_signature[1]["images"].shape[-1]
     picture = np.random.default_rng(0).integers(0, 256, (*PICTURE_SIZE, channels), np.uint8)
     inputs = {"serving_default": {"images": picture[None]}}
     if "serve_bytes" in signatures:

@@ -36,26 +36,7 @@ TOLERANCES = {
     "float16": Tolerance(0.95, box_px=1.0, score=0.02, mask_pixels=0.99, matched=0.97, ap=2e-3),
     # Weights have 8 bits with a scale for each channel: errors of per cents. AP tells whether they
     # matter; without annotations these limits tell a working model from a broken one.
-    "dynamic_int8": Tolerance(
-        0.9, box_px=8.0, score=0.15, mask_pixels=0.93, matched=0.85, ap=1e-2
-    ),
+    "dynamic_int8": Tolerance(0.9, box_px=8.0, score=0.15, mask_pixels=0.93, matched=0.85, ap=1e-2),
     # Activations have 8 bits too, with the ranges of the calibration images.
     "int8": Tolerance(0.9, box_px=8.0, score=0.15, mask_pixels=0.93, matched=0.85, ap=1e-2),
 }
-
-# JPEG decoders differ by a level or two, and a resize in the graph by as much after rounding: the
-# float32 model itself then moves by some tenths of a pixel. Of the model's own precision whatever
-# is wider.
-FROM_BYTES = Tolerance(0.95, box_px=1.0, score=0.02, mask_pixels=0.985, matched=0.97, ap=2e-3)
-
-
-def wider(one: Tolerance, other: Tolerance) -> Tolerance:
-    """The wider of two tolerances, limit by limit."""
-    return Tolerance(
-        share=min(one.share, other.share),
-        box_px=max(one.box_px, other.box_px),
-        score=max(one.score, other.score),
-        mask_pixels=min(one.mask_pixels, other.mask_pixels),
-        matched=min(one.matched, other.matched),
-        ap=max(one.ap, other.ap),
-    )

@@ -1,7 +1,7 @@
 """Pictures in, detections in their own pixels out. Start reading here.
 
 The path: picture -> network frame (`data/preprocess.py`) -> `models/generalized_rcnn.py` -> back to
-the original frame, masks pasted (`postprocess/to_original.py`).
+the original frame, masks pasted, keypoints found (`postprocess/to_original.py`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kmrcnn.augmented_inference import AugmentedModel, InferenceAugmentation
 from kmrcnn.data.images import read_image
 from kmrcnn.data.preprocess import canvas_size, network_size, pad_to_canvas, to_network
 from kmrcnn.postprocess.to_original import frame_scale, to_original_frame
 from kmrcnn.structures.detections import Detections
+from kmrcnn.structures.keypoint_layout import KeypointLayout
 
 if TYPE_CHECKING:
     from kmrcnn.config.schema import InputConfig
@@ -36,6 +38,8 @@ class Predictor:
             before.
         batch_size: Pictures of a list that are computed together, if they fill the same canvas.
             More than one only pays on a GPU.
+        augmentation: Look at every picture in several sizes and mirrored (test-time augmentation),
+            one picture at a time.
 
     Example:
         >>> predictor = kmrcnn.Predictor(kmrcnn.load_model("maskrcnn_resnet50_fpn", weights="coco"))
@@ -43,7 +47,13 @@ class Predictor:
         >>> detections.boxes, detections.masks
     """
 
-    def __init__(self, model: GeneralizedRCNN, score_threshold: float = 0.5, batch_size: int = 1):
+    def __init__(
+        self,
+        model: GeneralizedRCNN,
+        score_threshold: float = 0.5,
+        batch_size: int = 1,
+        augmentation: InferenceAugmentation | None = None,
+    ):
         if not 0.0 <= score_threshold <= 1.0:
             raise ValueError(f"`score_threshold` must be in [0, 1]. Received: {score_threshold}")
         if batch_size < 1:
@@ -57,6 +67,7 @@ class Predictor:
         self.config = model.config
         self.score_threshold = score_threshold
         self.batch_size = batch_size
+        self.augmented = augmentation and AugmentedModel(model, augmentation)
 
     def predict(self, pictures: Picture | Iterable[Picture]) -> Detections | list[Detections]:
         """Find the objects in one picture or several.
@@ -81,6 +92,8 @@ class Predictor:
     def explain(self, picture: Picture) -> Explanation:
         """What every stage did: proposals, candidates, what removed them, detections.
 
+        Of the model alone, without `augmentation`.
+
         Args:
             picture: As in `predict`.
 
@@ -99,6 +112,8 @@ class Predictor:
 
     def _predict_list(self, pictures: list[Picture]) -> list[Detections]:
         loaded = [load_picture(picture, self.config.input) for picture in pictures]
+        if self.augmented:
+            return [self._predict_augmented(image, source) for image, source in loaded]
         results: list[Any] = [None] * len(loaded)
         for members in self._batches([image for image, _ in loaded]):
             inputs = self._to_batch([loaded[i][0] for i in members])
@@ -109,6 +124,10 @@ class Predictor:
                     one, loaded[i][0], inputs["image_sizes"][row], loaded[i][1]
                 )
         return results
+
+    def _predict_augmented(self, image: np.ndarray, source: Path | None) -> Detections:
+        size = network_size(image.shape[:2], self.config.input)
+        return self._to_detections(self.augmented.detect(image), image, size, source)
 
     def _batches(self, images: list[np.ndarray]) -> Iterable[list[int]]:
         """Indices of pictures with the same canvas: the canvas is part of what a network
@@ -130,7 +149,13 @@ class Predictor:
 
     def _to_detections(self, outputs, image, network_size, source) -> Detections:
         found = to_original_frame(
-            outputs, network_size, image.shape[:2], self.config.mask, self.score_threshold
+            outputs,
+            network_size,
+            image.shape[:2],
+            self.config.mask,
+            self.score_threshold,
+            self.config.keypoint,
+            self.config.anchors.box_ends,
         )
         return Detections(
             **found,
@@ -138,6 +163,7 @@ class Predictor:
             class_names=self.config.class_names,
             category_ids=self.config.category_ids,
             source=source,
+            keypoint_layout=KeypointLayout.of(self.config.keypoint),
         )
 
 

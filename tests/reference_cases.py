@@ -24,6 +24,7 @@ from kmrcnn.config.schema import (
     BackboneConfig,
     BoxConfig,
     InputConfig,
+    KeypointConfig,
     MaskConfig,
     ModelConfig,
     NeckConfig,
@@ -169,6 +170,18 @@ def _torchvision_config(case: Case) -> ModelConfig:
             target="soft",
             paste="integer_box",
         )
+    keypoint = None
+    keypoint_convs = [
+        n for n in shapes if re.fullmatch(r"roi_heads\.keypoint_head\.\d+\.weight", n)
+    ]
+    if keypoint_convs:
+        keypoint = KeypointConfig(
+            num_keypoints=shapes["roi_heads.keypoint_predictor.kps_score_lowres.weight"][1],
+            num_convs=len(keypoint_convs),
+            channels=shapes[keypoint_convs[0]][0],
+            score="logit",
+            annotation_offset=0.0,
+        )
     return ModelConfig(
         num_classes=shapes["roi_heads.box_predictor.cls_score.weight"][0] - 1,
         input=InputConfig(
@@ -232,6 +245,7 @@ def _torchvision_config(case: Case) -> ModelConfig:
             min_size=1e-2,
         ),
         mask=mask,
+        keypoint=keypoint,
     )
 
 
@@ -243,6 +257,7 @@ def _detectron2_config(case: Case) -> ModelConfig:
     resnet, rpn, heads = model["RESNETS"], model["RPN"], model["ROI_HEADS"]
     c4 = heads["NAME"] == "Res5ROIHeads"
     box, mask, anchors = model["ROI_BOX_HEAD"], model["ROI_MASK_HEAD"], model["ANCHOR_GENERATOR"]
+    keypoint = model["ROI_KEYPOINT_HEAD"]
     return ModelConfig(
         num_classes=heads["NUM_CLASSES"],
         input=InputConfig(
@@ -319,5 +334,16 @@ def _detectron2_config(case: Case) -> ModelConfig:
             class_agnostic=mask["CLS_AGNOSTIC_MASK"],
         )
         if model["MASK_ON"]
+        else None,
+        keypoint=KeypointConfig(
+            num_keypoints=keypoint["NUM_KEYPOINTS"],
+            pooled_size=keypoint["POOLER_RESOLUTION"],
+            num_convs=len(keypoint["CONV_DIMS"]),
+            channels=keypoint["CONV_DIMS"][0],
+            loss_divisor="visible"
+            if keypoint["NORMALIZE_LOSS_BY_VISIBLE_KEYPOINTS"]
+            else "configured",
+        )
+        if model["KEYPOINT_ON"]
         else None,
     )

@@ -18,6 +18,7 @@ def fpn_level_areas(
     canonical_size: float = 224.0,
     epsilon: float = 1e-6,
     epsilon_on: Literal["logarithm", "ratio"] = "logarithm",
+    rounding: Literal["floor", "nearest"] = "floor",
 ) -> tuple[float, ...]:
     """Smallest area of each level above the lowest, for `roi_align`'s `level_areas`.
 
@@ -29,6 +30,8 @@ def fpn_level_areas(
         epsilon: What keeps a box of exactly that side on its level despite rounding.
         epsilon_on: Where it is added: to the "logarithm" (torchvision, 1e-6) or to the "ratio" of
             sides (Detectron2, 1e-8).
+        rounding: Of the logarithm: "floor", as the paper has it, or to the "nearest" level, the
+            middle between two to the even one.
 
     Returns:
         highest - lowest float32 areas in pixels^2, ascending: the least for which the rule,
@@ -41,12 +44,16 @@ def fpn_level_areas(
         raise ValueError(f"`highest` must be at least `lowest`. Received: {lowest}..{highest}")
     if epsilon_on not in ("logarithm", "ratio"):
         raise ValueError(f"`epsilon_on` must be 'logarithm' or 'ratio'. Received: {epsilon_on!r}")
+    if rounding not in ("floor", "nearest"):
+        raise ValueError(f"`rounding` must be 'floor' or 'nearest'. Received: {rounding!r}")
 
     def level_of(area: np.float32) -> np.float32:
         ratio = np.sqrt(area) / np.float32(canonical_size)
         if epsilon_on == "ratio":
-            return np.float32(canonical_level) + np.log2(ratio + np.float32(epsilon))
-        return np.float32(canonical_level) + np.log2(ratio) + np.float32(epsilon)
+            level = np.float32(canonical_level) + np.log2(ratio + np.float32(epsilon))
+        else:
+            level = np.float32(canonical_level) + np.log2(ratio) + np.float32(epsilon)
+        return np.rint(level) if rounding == "nearest" else level
 
     return tuple(
         _smallest(lambda area, level=level: level_of(area) >= level)

@@ -22,7 +22,7 @@ def roi_align(arguments: RoIArguments, sampling_ratio: int, aligned: bool):
     levels = assign_levels(arguments.boxes, arguments.level_areas)
     rois = locate(arguments, levels, aligned)
     table, grid = flatten_pyramid(arguments.features, arguments.batch_indices, levels)
-    pool = _pool_adaptive if sampling_ratio == 0 else _pool_fixed
+    pool = _pool_adaptive if sampling_ratio == 0 else pool_fixed
     return pool(table, grid, rois, arguments.output_size, sampling_ratio)
 
 
@@ -78,19 +78,28 @@ def locate(arguments: RoIArguments, levels, aligned) -> RoIs:
 
 def flatten_pyramid(features, batch_indices, levels):
     """All cells of all maps in one table (cells, C), and each RoI's `Grid` in it."""
+    return join_maps(features), find_maps(features, batch_indices, levels)
+
+
+def join_maps(features):
+    """All cells of all maps in one table (cells, C)."""
     channels = features[0].shape[-1]
+    return ops.concatenate([ops.reshape(f, (-1, channels)) for f in features], axis=0)
+
+
+def find_maps(features, batch_indices, levels) -> Grid:
+    """Each RoI's map in the table of `join_maps`."""
     heights = ops.stack([ops.convert_to_tensor(ops.shape(f)[1], "int32") for f in features])
     widths = ops.stack([ops.convert_to_tensor(ops.shape(f)[2], "int32") for f in features])
     batch = ops.convert_to_tensor(ops.shape(features[0])[0], "int32")
     cells = heights * widths * batch
-    table = ops.concatenate([ops.reshape(f, (-1, channels)) for f in features], axis=0)
     start = ops.take(ops.cumsum(cells) - cells, levels)
     height, width = ops.take(heights, levels), ops.take(widths, levels)
     image = ops.clip(batch_indices, 0, batch - 1)
-    return table, Grid(start + image * height * width, height, width)
+    return Grid(start + image * height * width, height, width)
 
 
-def _pool_fixed(table, grid, rois, output_size, ratio):
+def pool_fixed(table, grid, rois, output_size, ratio):
     counts = ops.full_like(rois.top, float(ratio))
     total = 0.0
     for y in range(ratio):
@@ -111,8 +120,8 @@ def _pool_adaptive(table, grid, rois, output_size, _):
     spare = [(0, BLOCK - number % BLOCK)]
     rois = RoIs(*(ops.pad(v, spare) for v in rois))
     grid = Grid(*(ops.pad(v, spare, constant_values=c) for v, c in zip(grid, (0, 1, 1))))
-    counts_y = _count_samples(rois.bin_height, grid.height, output_size[0])
-    counts_x = _count_samples(rois.bin_width, grid.width, output_size[1])
+    counts_y = count_samples(rois.bin_height, grid.height, output_size[0])
+    counts_x = count_samples(rois.bin_width, grid.width, output_size[1])
     order = ops.argsort(counts_y * 1024.0 + counts_x)
     blocks = ops.reshape(order, (-1, BLOCK))
 
@@ -137,7 +146,7 @@ def _pool_adaptive(table, grid, rois, output_size, _):
     return ops.take(pooled, ops.argsort(order)[:number], axis=0)
 
 
-def _count_samples(bin_size, length, bins):
+def count_samples(bin_size, length, bins):
     """ceil(bin size), (N,) float32.
 
     A box four times as long as its map, or longer, is sampled more coarsely: an absurd box must

@@ -60,18 +60,33 @@ def _paste(mask, rows: tuple, columns: tuple, picture_size: tuple, config: MaskC
     row_weights, in_rows = axis_weights(*rows, size, picture_size[0])
     column_weights, in_columns = axis_weights(*columns, size, picture_size[1])
     values = row_weights @ mask @ tf.transpose(column_weights)
+    if config.paste == "resize_into_box":
+        values = tf.maximum(values, tf.reduce_min(mask))
     inside = in_rows[:, None] & in_columns[None, :]
     return tf.cast(inside & (values >= config.threshold), tf.uint8)
 
 
 def _sample_at_centres(start, end, size: int, length) -> tuple[tf.Tensor, tf.Tensor]:
-    """Weights (length, M), and which pixels (length,) are near enough: Detectron2."""
+    """Weights (length, M), and which pixels (length,) count: Detectron2."""
     pixels = tf.range(length, dtype=tf.float32)
     inside = (pixels >= tf.floor(start) - 1.0) & (pixels < tf.math.ceil(end) + 1.0)
     position = (pixels + 0.5 - start) / (end - start) * 2.0 - 1.0
     position = ((position + 1.0) * size - 1.0) / 2.0
     low = tf.floor(position)
     return _two_taps(low, low + 1.0, position - low, size), inside
+
+
+def _resize_into_box(start, end, size: int, length) -> tuple[tf.Tensor, tf.Tensor]:
+    """The same, of the pixels of a box that is taken to have whole sides: Matterport."""
+    begin, finish = tf.cast(tf.round(start), tf.int32), tf.cast(tf.round(end), tf.int32)
+    pixels = tf.range(length)
+    inside = (pixels >= begin) & (pixels < finish)
+    scale = tf.cast(size / tf.maximum(finish - begin, 1), tf.float64)
+    position = (tf.cast(pixels - begin, tf.float64) + 0.5) * scale - 0.5
+    low = tf.floor(position)
+    fraction = tf.cast(position - low, tf.float32)
+    low = tf.cast(low, tf.float32)
+    return _two_taps(low, low + 1.0, fraction, size), inside
 
 
 def _resize_to_integer_box(start, end, size: int, length) -> tuple[tf.Tensor, tf.Tensor]:
@@ -103,4 +118,8 @@ def _two_taps(low, high, fraction, size: int) -> tf.Tensor:
     return at_low + at_high
 
 
-RULES = {"grid_sample": _sample_at_centres, "integer_box": _resize_to_integer_box}
+RULES = {
+    "grid_sample": _sample_at_centres,
+    "integer_box": _resize_to_integer_box,
+    "resize_into_box": _resize_into_box,
+}

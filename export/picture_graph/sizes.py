@@ -31,8 +31,7 @@ def network_sizes(sizes: tf.Tensor, config: InputConfig) -> tf.Tensor:
     )
     with tf.control_dependencies([tiny]):
         sides = tf.cast(sizes, tf.float64)
-    rule = _rounded_down if config.size_rounding == "floor" else _rounded_half_up
-    resized = tf.cast(rule(sides, config), tf.int32)
+    resized = tf.cast(ROUNDINGS[config.size_rounding](sides, config), tf.int32)
     elongated = tf.debugging.Assert(
         tf.reduce_all(resized >= 1),
         ["A picture is too elongated. (height, width):", sizes, "would become", resized],
@@ -50,19 +49,41 @@ def canvas_size(sizes: tf.Tensor, multiple: int) -> tf.Tensor:
 def _rounded_down(sides: tf.Tensor, config: InputConfig) -> tf.Tensor:
     """torchvision: one scale, rounded down."""
     short, long = _extremes(sides)
-    return tf.floor(sides * tf.minimum(config.short_side / short, config.long_side / long))
+    scale = tf.minimum(_goal(short, config) / short, config.long_side / long)
+    return tf.floor(sides * scale)
 
 
 def _rounded_half_up(sides: tf.Tensor, config: InputConfig) -> tf.Tensor:
     """Detectron2: the short side is exact, the other rounded half up."""
     short, _ = _extremes(sides)
-    exact = tf.cast(config.short_side, tf.float64)
-    resized = tf.where(sides == short, exact, sides * (exact / short))
+    goal = _goal(short, config)
+    resized = tf.where(sides == short, goal, sides * (goal / short))
     _, longest = _extremes(resized)
     shrink = tf.where(longest > config.long_side, config.long_side / longest, 1.0)
     return tf.floor(resized * shrink + 0.5)
 
 
+def _rounded_half_even(sides: tf.Tensor, config: InputConfig) -> tf.Tensor:
+    """Matterport: one scale, rounded."""
+    short, long = _extremes(sides)
+    scale = _goal(short, config) / short
+    too_long = tf.round(long * scale) > config.long_side
+    return tf.round(sides * tf.where(too_long, config.long_side / long, scale))
+
+
+def _goal(short: tf.Tensor, config: InputConfig) -> tf.Tensor:
+    """What the shorter side (B, 1) would become without the limit on the longer one."""
+    goal = tf.maximum(tf.cast(config.short_side, tf.float64), short * config.min_scale)
+    return tf.maximum(goal, short) if config.enlarge_only else goal
+
+
 def _extremes(sides: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The shorter and the longer side, (B, 1) each."""
     return tf.reduce_min(sides, axis=1, keepdims=True), tf.reduce_max(sides, axis=1, keepdims=True)
+
+
+ROUNDINGS = {
+    "floor": _rounded_down,
+    "half_up": _rounded_half_up,
+    "half_even": _rounded_half_even,
+}

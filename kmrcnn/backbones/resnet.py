@@ -41,6 +41,7 @@ class ResNet(keras.layers.Layer):
             config.stem_channels, 7, strides=2, norm=_norm_spec(config), name="stem"
         )
         self.stem.trainable = config.freeze_at < 1
+        self.stem_pool_padding = config.stem_pool_padding
         self.stages = []
         self.feature_info = {}
         stride = 4
@@ -60,8 +61,10 @@ class ResNet(keras.layers.Layer):
 
     def call(self, images, training=None):
         x = self.stem(images, training=training)
-        # Padding the ReLU's output with zeros equals the peers' padding with -inf.
-        x = ops.max_pool(ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, 2, padding="valid")
+        if self.stem_pool_padding == "same":
+            x = ops.max_pool(x, 3, 2, padding="same")
+        else:  # Padding the ReLU's output with zeros equals the peers' padding with -inf.
+            x = ops.max_pool(ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, 2, padding="valid")
         features = {}
         for index, stage in enumerate(self.stages):
             for block in stage:

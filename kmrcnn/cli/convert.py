@@ -1,8 +1,9 @@
-"""`kmrcnn convert`: a published weight file -> a Keras file."""
+"""`kmrcnn convert`: a published weight file, or one of Matterport's Mask R-CNN -> a Keras file."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import tempfile
 from pathlib import Path
@@ -13,6 +14,8 @@ _EPILOG = """\
 examples:
   kmrcnn convert model_final_f10217.pkl r50.keras --model mask_rcnn_R_50_FPN_3x
   kmrcnn convert coco mine.weights.h5 --model maskrcnn_resnet50_fpn --class-names person helmet
+  kmrcnn convert mask_rcnn_balloon_0030.h5 balloon.keras --model matterport_coco \\
+      --matterport-config balloon.py --class-names balloon
 """
 
 
@@ -20,9 +23,11 @@ def add_parser(subparsers: Any) -> None:
     """Adds the verb and its arguments."""
     parser = subparsers.add_parser(
         "convert",
-        help="convert PyTorch or Detectron2 weights to a Keras file",
-        description="Reads torchvision's .pth, Detectron2's .pkl or our own weights and writes a "
-        "whole model (.keras) or its weights only (.weights.h5). Needs no PyTorch.",
+        help="convert PyTorch, Detectron2 or Matterport weights to a Keras file",
+        description="Reads torchvision's .pth, Detectron2's .pkl, the .h5 of Matterport's Mask "
+        "R-CNN or our own weights and writes a whole model (.keras) or its weights only "
+        "(.weights.h5). Needs no PyTorch. Of a Matterport file classes, backbone and widths are "
+        "those of the file itself.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -31,6 +36,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--model", required=True, metavar="PRESET", help="preset of the model")
     parser.add_argument("--num-classes", type=int, metavar="N", help="foreground classes of DST")
     parser.add_argument("--class-names", nargs="+", metavar="NAME", help="their names, in order")
+    parser.add_argument(
+        "--matterport-config",
+        type=Path,
+        metavar="FILE",
+        help="the Config class SRC was used with: JSON of its attributes, or the Python file, "
+        "which is read and not run",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace DST if it exists")
 
 
@@ -58,10 +70,30 @@ def _convert(args: argparse.Namespace) -> str:
     import_quietly()
     from kmrcnn.models.build import build_model
 
+    preset = _of_matterport_file(preset, args.src, args.matterport_config)
     model = build_model(zoo.preset_config(preset, args.num_classes, args.class_names))
     report = zoo.load_checkpoint(model, preset, args.src)
     _write(model, args.dst, suffix)
     return f"{report}\nwritten: {args.dst} ({args.dst.stat().st_size / 2**20:.1f} MiB)"
+
+
+def _of_matterport_file(preset: Any, src: str, settings: Path | None) -> Any:
+    """The preset with the model that a Matterport file asks for; of other files as it is."""
+    from kmrcnn.models import zoo
+    from kmrcnn.weights.keras2_file import is_keras2_file, read_keras2_file
+    from kmrcnn.weights.matterport_config import matterport_config, read_settings
+
+    checkpoint = preset.checkpoints.get(src)
+    path = Path(src)
+    if checkpoint is not None and checkpoint.format == "matterport":
+        path = zoo.checkpoint_path(checkpoint)
+    if not path.is_file() or not is_keras2_file(path):
+        if settings is not None:
+            raise ValueError(f"--matterport-config goes with a Matterport .h5. SRC is {src!r}.")
+        return preset
+    attributes = {} if settings is None else read_settings(settings)
+    config = matterport_config(preset.model, read_keras2_file(path), attributes)
+    return dataclasses.replace(preset, model=config)
 
 
 def _write(model: Any, path: Path, suffix: str) -> None:

@@ -114,8 +114,9 @@ class OutputFolder:
 def label_map(detections: Detections) -> np.ndarray:
     """Paints masks into (H, W) uint16: 0 background, i + 1 the i-th detection, best on top."""
     labels = np.zeros(detections.image_size, np.uint16)
+    crops = list(detections.mask_crops())
     for index in np.argsort(detections.scores, kind="stable").tolist():
-        labels[detections.masks[index]] = index + 1
+        labels[crops[index].slices()][crops[index].bitmap] = index + 1
     return labels
 
 

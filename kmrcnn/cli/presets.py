@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
     presets = {name: load_preset(name) for name in list_presets()}
     recipes = [name for name in presets if says_how_to_train(name)]
     models = [one for name, one in presets.items() if one.checkpoints or name not in recipes]
-    header = ("PRESET", "BOX AP", "MASK AP", "WEIGHTS", "DESCRIPTION")
-    _print_table([header, *map(_model_row, models)])
+    header = ("PRESET", "BOX AP", "MASK AP", "KEYPOINT AP", "WEIGHTS", "DESCRIPTION")
+    _print_table([header, *_grouped_rows(models)])
     print("\ntraining configurations, for kmrcnn train NAME:\n")
     header = ("NAME", "STARTS FROM", "EPOCHS", "BATCH", "DESCRIPTION")
     _print_table([header, *(_recipe_row(load_experiment(name)) for name in recipes)])
@@ -48,9 +48,30 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    full = [row for row in rows if len(row) == len(rows[0])]  # the others are titles
+    widths = [max(len(row[column]) for row in full) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+
+
+def _grouped_rows(models: Sequence[Any]) -> list[tuple[str, ...]]:
+    """A row per model, those of one publisher and task together below a title."""
+    groups: dict[str, list[Any]] = {}
+    for preset in models:
+        groups.setdefault(_group(preset), []).append(preset)
+    rows = []
+    for title in sorted(groups):
+        rows += [(), (f"{title}:",), *map(_model_row, groups[title])]
+    return rows
+
+
+def _group(preset: Any) -> str:
+    """Such as "Mask R-CNN, weights of detectron2"."""
+    model = preset.model
+    task = "Mask R-CNN" if model.mask is not None else "Faster R-CNN"
+    task = "Keypoint R-CNN" if model.keypoint is not None else task
+    formats = sorted({checkpoint.format for checkpoint in preset.checkpoints.values()})
+    return f"{task}, weights of {', '.join(formats)}" if formats else f"{task}, to be trained"
 
 
 def _model_row(preset: Any) -> tuple[str, ...]:
@@ -58,6 +79,7 @@ def _model_row(preset: Any) -> tuple[str, ...]:
         preset.name,
         _best(preset, "box_ap"),
         _best(preset, "mask_ap"),
+        _best(preset, "keypoint_ap"),
         ", ".join(preset.checkpoints) or "-",
         preset.description,
     )

@@ -50,6 +50,19 @@ class ColorConfig:
 
 
 @dataclass(frozen=True)
+class KeypointDataConfig:
+    """Keypoints as a model learns them. A training run fills this from `model.keypoint`."""
+
+    number: int = 17  # J
+    annotation_offset: float = 0.5  # px, see `KeypointConfig`
+    # pairs of indices that change places in a mirror; empty: as the data set's names say
+    flip_pairs: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self):
+        require_positive(self, "number")
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """From a dataset to the batches of `make_pipeline`."""
 
@@ -72,7 +85,8 @@ class DataConfig:
     short_side_sampling: Literal["choice", "range"] = "choice"
 
     # Batches
-    masks: bool = True  # False: boxes are all the model learns
+    masks: bool = True  # False: the model learns none
+    keypoints: KeypointDataConfig | None = None  # None: the model learns none
     mask_crop_size: int = 112  # masks travel as crops of this many cells squared
     # a batch has as many object slots as the fullest picture needs, rounded up to one of these;
     # beyond the last, a picture's smallest objects are dropped

@@ -15,11 +15,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from kmrcnn.config.from_dict import from_dict
 from kmrcnn.config.schema import Preset
-from kmrcnn.config.strict_yaml import parse_yaml
+from kmrcnn.config.strict_yaml import dump_yaml, parse_yaml
 
 if TYPE_CHECKING:
     from kmrcnn.config.train_schema import Experiment
@@ -102,11 +100,9 @@ def says_how_to_train(name_or_path: str | Path) -> bool:
 def dump(preset: Any) -> str:
     """Resolved YAML of a preset (or of any dataclass of the schema), every default written out.
 
-    `from_dict(Preset, yaml.safe_load(dump(preset))) == preset`.
+    `from_dict(Preset, parse_yaml(dump(preset), "text")) == preset`.
     """
-    return yaml.safe_dump(
-        _plain(preset), sort_keys=False, default_flow_style=None, allow_unicode=True, width=100
-    )
+    return dump_yaml(_plain(preset))
 
 
 def _resolve(

@@ -29,13 +29,19 @@ class InputConfig:
     std: tuple[float, ...] = (58.395, 57.12, 57.375)  # the same
     short_side: int = 800  # the shorter side is resized to this many pixels ...
     long_side: int = 1333  # ... unless the longer side would exceed this
-    # float, no antialias | Pillow's bilinear on uint8
-    resize: Literal["bilinear", "antialiased_uint8"] = "bilinear"
-    size_rounding: Literal["floor", "half_up"] = "floor"  # of the resized height and width
+    enlarge_only: bool = False  # a shorter side above `short_side` stays: it only grows to it
+    min_scale: float = 0.0  # pictures are enlarged at least by this, within `long_side`
+    # float, no antialias | Pillow's bilinear on uint8 | uint8, no antialias, black beyond the border
+    resize: Literal["bilinear", "antialiased_uint8", "black_border_uint8"] = "bilinear"
+    # of the resized height and width
+    size_rounding: Literal["floor", "half_up", "half_even"] = "floor"
     pad_multiple: int = 32  # zeros are added below and on the right up to a multiple of this
+    # where the network sees the picture on that canvas: in the corner, the padding zero after
+    # normalising | in the middle, the padding black
+    placement: Literal["corner", "centre"] = "corner"
 
     def __post_init__(self):
-        require_choice(self, "channel_order", "resize", "size_rounding")
+        require_choice(self, "channel_order", "resize", "size_rounding", "placement")
         require_positive(self, "channels", "short_side", "long_side", "pad_multiple")
         for name in ("mean", "std"):
             if len(getattr(self, name)) != self.channels:
@@ -59,6 +65,9 @@ class BackboneConfig:
     width_per_group: int = 64
     # the stride of a bottleneck sits in its first 1x1 (MSRA) instead of its 3x3
     stride_in_1x1: bool = False
+    # padding of the 3x3 max-pool of stride 2 after the stem: one on every side | TensorFlow's
+    # "same", which is one below and on the right where the size is even
+    stem_pool_padding: Literal["symmetric", "same"] = "symmetric"
     norm: Norm = "frozen_batch_norm"
     norm_epsilon: float = 1e-5  # 0.0 for torchvision's COCO_V1 files
     norm_groups: int = 32  # of group_norm
@@ -70,6 +79,7 @@ class BackboneConfig:
 
     def __post_init__(self):
         require_choice(self, "norm", annotation=Norm)
+        require_choice(self, "stem_pool_padding")
         require_positive(self, "stem_channels", "groups", "width_per_group", "norm_groups")
         require_positive(self, "res5_dilation")
         if not 2 <= self.last_stage <= 5:
@@ -106,9 +116,12 @@ class AnchorConfig:
     strides: Literal["fixed", "derived"] = "fixed"
     offset: float = 0.0  # of the grid, in strides: 0.5 puts anchors on cell centres
     order: Literal["size_major", "ratio_major"] = "size_major"  # of the anchors of one cell
+    # what x2 and y2 of every box inside the network are: the edge after its last pixel | the number
+    # of that pixel, so that a box of one pixel has no area
+    box_ends: Literal["edge", "last_pixel"] = "edge"
 
     def __post_init__(self):
-        require_choice(self, "strides", "order")
+        require_choice(self, "strides", "order", "box_ends")
 
 
 @dataclass(frozen=True)
@@ -117,7 +130,9 @@ class RPNConfig:
 
     num_convs: int = 1  # 3x3 convolutions before the two predictors
     channels: int | None = None  # of those convolutions; None: as many as the neck gives
-    pre_nms_top_n: int = 1000  # best anchors kept per level, in inference
+    # of which anchors the best are kept and suppress each other: those of a level | all of them
+    rank_within: Literal["level", "image"] = "level"
+    pre_nms_top_n: int = 1000  # best anchors kept of those, in inference
     post_nms_top_n: int = 1000  # proposals kept over all levels, in inference
     pre_nms_top_n_train: int = 2000
     post_nms_top_n_train: int = 1000
@@ -136,7 +151,7 @@ class RPNConfig:
     loss_divisor: Literal["samples_per_image", "sampled"] = "samples_per_image"
 
     def __post_init__(self):
-        require_choice(self, "rank_by", "loss_divisor", "box_loss")
+        require_choice(self, "rank_by", "rank_within", "loss_divisor", "box_loss")
         require_positive(self, "num_convs", "pre_nms_top_n", "post_nms_top_n", "samples_per_image")
         require_fraction(
             self, "nms_threshold", "foreground_iou", "background_iou", "positive_fraction"
@@ -147,8 +162,11 @@ class RPNConfig:
 class PoolerConfig:
     """RoI features (He et al. 2017; level rule: Lin et al. 2017, equation 1)."""
 
-    # what pools: RoIAlign by the mean of samples or their maximum, RoIPool, RoIWarp (table 2c)
-    operator: Literal["roi_align", "roi_align_max", "roi_pool", "roi_warp"] = "roi_align"
+    # what pools: RoIAlign by the mean of samples or their maximum, RoIPool, RoIWarp (table 2c); one
+    # sample per bin from corner to corner
+    operator: Literal["roi_align", "roi_align_max", "roi_pool", "roi_warp", "roi_crop"] = (
+        "roi_align"
+    )
     # what works on every pooled RoI before the branches, and halves its side: nothing | the
     # backbone's last stage, which the branches share (C4)
     stage: Literal["none", "res5"] = "none"
@@ -156,11 +174,12 @@ class PoolerConfig:
     sampling_ratio: int = 0  # samples per bin and axis; 0: adaptive, ceil(bin size)
     canonical_size: float = 224.0  # a box of this side goes to ...
     canonical_level: int = 4  # ... this level
+    level_rounding: Literal["floor", "nearest"] = "floor"  # of the level's logarithm
     level_epsilon: float = 1e-8  # added to side / canonical_size, or to its logarithm:
     level_epsilon_on: Literal["ratio", "logarithm"] = "ratio"
 
     def __post_init__(self):
-        require_choice(self, "operator", "stage", "level_epsilon_on")
+        require_choice(self, "operator", "stage", "level_rounding", "level_epsilon_on")
         if not 0 <= self.sampling_ratio <= 64:
             raise ValueError(
                 f"`pooler.sampling_ratio` must be from 0 to 64. Received: {self.sampling_ratio}"
@@ -182,6 +201,9 @@ class BoxConfig:
     norm_epsilon: float = 1e-5
     norm_groups: int = 32
     class_agnostic: bool = False  # one set of deltas for all classes
+    # classes a RoI may become detections of: all that score enough | its most probable one, if that
+    # is not the background
+    classes_per_roi: Literal["all", "best"] = "all"
     box_coder_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
     foreground_iou: float = 0.5
     samples_per_image: int = 512
@@ -195,7 +217,7 @@ class BoxConfig:
 
     def __post_init__(self):
         require_choice(self, "norm", annotation=Norm)
-        require_choice(self, "box_loss", "reduce")
+        require_choice(self, "box_loss", "reduce", "classes_per_roi")
         require_positive(self, "pooled_size", "max_detections", "samples_per_image")
         require_fraction(
             self, "foreground_iou", "positive_fraction", "score_threshold", "nms_threshold"
@@ -220,7 +242,7 @@ class MaskConfig:
     # ground truth pooled to the RoI: as it is | thresholded at 0.5
     target: Literal["soft", "binary"] = "binary"
     # how a mask is put back on the image
-    paste: Literal["grid_sample", "integer_box"] = "grid_sample"
+    paste: Literal["grid_sample", "integer_box", "resize_into_box"] = "grid_sample"
     threshold: float = 0.5  # of the pasted mask
 
     def __post_init__(self):
@@ -231,10 +253,57 @@ class MaskConfig:
 
 
 @dataclass(frozen=True)
+class KeypointConfig:
+    """Keypoint branch: one heatmap per keypoint and RoI (He et al. 2017, section 5)."""
+
+    num_keypoints: int = 17
+    names: tuple[str, ...] | None = None  # one per keypoint
+    # pairs of indices that change places in a mirror, such as left and right eye
+    flip_pairs: tuple[tuple[int, int], ...] = ()
+    skeleton: tuple[tuple[int, int], ...] = ()  # pairs of indices between which lines are drawn
+    # tolerances of COCO's object keypoint similarity, one per keypoint; None: those of COCO's 17
+    sigmas: tuple[float, ...] | None = None
+    # px, from the numbers of annotations to the coordinates that are learned and predicted: whole
+    # numbers name pixels, and their centres are meant | 0.0: they are taken as coordinates
+    annotation_offset: float = 0.5
+    pooled_size: int = 14  # the heatmap has four times the side that the pooler gives
+    num_convs: int = 8
+    channels: int = 512
+    # of a decoded point: share of the softmax over the heatmap | the heatmap's value
+    score: Literal["probability", "logit"] = "probability"
+    visible_score: float = 0.05  # points that score less are not drawn
+    # visible keypoints of the step | all keypoints of as many RoIs as could be foreground
+    loss_divisor: Literal["visible", "configured"] = "visible"
+
+    def __post_init__(self):
+        require_choice(self, "score", "loss_divisor")
+        require_positive(self, "num_keypoints", "pooled_size", "channels")
+        for name in ("names", "sigmas"):
+            value = getattr(self, name)
+            if value is not None and len(value) != self.num_keypoints:
+                raise ValueError(
+                    f"`keypoint.{name}` must have one entry per keypoint ({self.num_keypoints}). "
+                    f"Received {len(value)} entries."
+                )
+        for name in ("flip_pairs", "skeleton"):
+            indices = [index for pair in getattr(self, name) for index in pair]
+            if any(not 0 <= index < self.num_keypoints for index in indices):
+                raise ValueError(
+                    f"`keypoint.{name}` must have indices in 0..{self.num_keypoints - 1}. "
+                    f"Received: {getattr(self, name)}"
+                )
+
+    @property
+    def is_scorable(self) -> bool:
+        """Whether COCO's rules know how far a point may lie off."""
+        return self.sigmas is not None or self.num_keypoints == 17
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A published weight file of a preset."""
 
-    # name of a converter in kmrcnn.weights: torchvision | detectron2 | native
+    # name of a converter in kmrcnn.weights: torchvision | detectron2 | matterport | native
     format: str = "native"
     url: str | None = None  # where it is published
     # full digest or its leading digits, as far as the publisher states it
@@ -246,6 +315,7 @@ class Checkpoint:
     licence: str | None = None
     box_ap: float | None = None  # published figures
     mask_ap: float | None = None
+    keypoint_ap: float | None = None
 
 
 @dataclass(frozen=True)
@@ -263,6 +333,7 @@ class ModelConfig:
     pooler: PoolerConfig = field(default_factory=PoolerConfig)
     box: BoxConfig = field(default_factory=BoxConfig)
     mask: MaskConfig | None = field(default_factory=MaskConfig)  # None: Faster R-CNN
+    keypoint: KeypointConfig | None = None
 
     def __post_init__(self):
         require_positive(self, "num_classes")
@@ -271,6 +342,8 @@ class ModelConfig:
                 "`pooler.stage` res5 goes with `backbone.last_stage` 4. "
                 f"Received: {self.backbone.last_stage}"
             )
+        if self.input.placement == "centre" and self.keypoint is not None:
+            raise ValueError("`keypoint` goes with `input.placement` corner only.")
         for name in ("class_names", "category_ids"):
             value = getattr(self, name)
             if value is not None and len(value) != self.num_classes:

@@ -27,12 +27,17 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _StrictDumper(yaml.SafeDumper):
+    """SafeDumper that puts strings in quotes which the loader would take for numbers."""
+
+
 # YAML 1.1, which PyYAML follows, reads "1e-3" (no dot) as a string.
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+for _kind in (_StrictLoader, _StrictDumper):
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"),
+        list("-+0123456789"),
+    )
 
 
 def parse_yaml(text: str, source: str) -> Any:
@@ -49,3 +54,15 @@ def parse_yaml(text: str, source: str) -> Any:
         return yaml.load(text, Loader=_StrictLoader)  # a SafeLoader: makes plain objects only
     except yaml.YAMLError as error:
         raise ValueError(f"{source} is not valid YAML: {error}") from error
+
+
+def dump_yaml(value: Any) -> str:
+    """YAML of plain Python objects, keys in their order; `parse_yaml` reads it back."""
+    return yaml.dump(
+        value,
+        Dumper=_StrictDumper,
+        sort_keys=False,
+        default_flow_style=None,
+        allow_unicode=True,
+        width=100,
+    )

@@ -96,7 +96,7 @@ class TrainConfig:
     loss_weights: dict[str, float] = field(default_factory=dict)
     evaluate_every: int = 1  # epochs between two measurements of AP; 0: never
     # what the best weights are chosen by; with "loss" in its name lower is better; "auto": mask AP,
-    # box AP or the validation loss, the first that there is
+    # keypoint AP, box AP or the validation loss, the first that there is
     monitor: str = "auto"
     # measurements of `monitor` in a row without a better one, after which the run ends; 0: never
     patience: int = 0

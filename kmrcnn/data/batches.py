@@ -19,15 +19,17 @@ def to_inputs(
     Args:
         rows: {"images": (B, h, w, C), "image_sizes": (B, 2), "image_index": (B,), "number": (B,)
             objects, "boxes": (B, n, 4), "classes": (B, n), "masks": (B, n, S, S), "mask_windows":
-            (B, n, 4)}.
+            (B, n, 4), "keypoints": (B, n, J, 3)}.
         input_config: Says what sizes are multiples of.
-        data_config: Canvas sizes, slots, and whether there are masks.
+        data_config: Canvas sizes, slots, and whether there are masks and keypoints.
 
     Returns:
         As `make_pipeline` documents.
     """
     slots = _round_up(tf.reduce_max(rows["number"]), data_config.slots)
-    names = ["boxes", "classes"] + (["masks", "mask_windows"] if data_config.masks else [])
+    names = ["boxes", "classes"]
+    names += ["masks", "mask_windows"] if data_config.masks else []
+    names += ["keypoints"] if data_config.keypoints else []
     targets = {name: _pad(rows[name], (slots,)) for name in names}
     targets["valid"] = tf.sequence_mask(rows["number"], slots)
     canvas = _canvas(tf.reduce_max(rows["image_sizes"], axis=0), input_config, data_config)

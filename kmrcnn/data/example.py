@@ -7,49 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
-@dataclass(frozen=True, eq=False)
-class MaskCrop:
-    """The mask of one instance, cut to the window around it.
-
-    Attributes:
-        bitmap: (h, w) bool, True inside the instance.
-        top: row of the window's first pixel in the image.
-        left: column of the window's first pixel in the image.
-    """
-
-    bitmap: np.ndarray
-    top: int
-    left: int
-
-    def __post_init__(self):
-        if self.bitmap.ndim != 2 or self.bitmap.dtype != bool:
-            raise ValueError(
-                "`bitmap` must be a (h, w) bool array. "
-                f"Received: shape {self.bitmap.shape}, dtype {self.bitmap.dtype}"
-            )
-
-    @classmethod
-    def from_full(cls, mask: np.ndarray) -> MaskCrop:
-        """Cuts a mask (H, W) bool to its tight window; an empty mask gives a (0, 0) bitmap."""
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        if rows.size == 0:
-            return cls(np.zeros((0, 0), bool), 0, 0)
-        top, left = int(rows[0]), int(columns[0])
-        return cls(mask[top : rows[-1] + 1, left : columns[-1] + 1].astype(bool), top, left)
-
-    def to_full(self, size: tuple[int, int]) -> np.ndarray:
-        """The mask (H, W) bool in an image of size (height, width)."""
-        mask = np.zeros(size, bool)
-        height, width = self.bitmap.shape
-        mask[self.top : self.top + height, self.left : self.left + width] = self.bitmap
-        return mask
-
-    def box(self) -> np.ndarray:
-        """The window (4,) float32, xyxy; tight where the bitmap is."""
-        height, width = self.bitmap.shape
-        corners = (self.left, self.top, self.left + width, self.top + height)
-        return np.array(corners, np.float32)
+from kmrcnn.structures.mask_crop import MaskCrop
 
 
 @dataclass(frozen=True, eq=False)

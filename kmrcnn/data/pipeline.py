@@ -60,8 +60,9 @@ def make_pipeline(
         A dataset of {"images": (B, H, W, C) float32, 0-255, zeros below and on the right,
         "image_sizes": (B, 2) int32, "image_index": (B,) int32 into `dataset`, "targets": {"boxes":
         (B, N, 4) float32, xyxy, network frame, "classes": (B, N) int32, "valid": (B, N) bool,
-        "masks": (B, N, S, S) uint8, "mask_windows": (B, N, 4) float32, xyxy}}; the last two only
-        if `data_config.masks`.
+        "masks": (B, N, S, S) uint8, "mask_windows": (B, N, 4) float32, xyxy, "keypoints": (B, N,
+        J, 3) float32, x, y, visibility}}; masks and their windows only if `data_config.masks`,
+        keypoints only with `data_config.keypoints`.
 
     Raises:
         ValueError: Training has fewer pictures than one batch, `shard` is impossible, or several
@@ -165,16 +166,18 @@ def _load_row(loader: ExampleLoader, draw: tf.Tensor) -> dict[str, tf.Tensor]:
         image, targets = loader.load(*(int(number) for number in numbers))
         return image, *targets
 
-    types = (tf.float32, tf.float32, tf.int32, tf.uint8, tf.float32)
+    types = (tf.float32, tf.float32, tf.int32, tf.uint8, tf.float32, tf.float32)
     image, *objects = tf.numpy_function(load, [draw], types, stateful=False)
-    side = loader.data_config.mask_crop_size if loader.data_config.masks else 0
+    config = loader.data_config
+    side = config.mask_crop_size if config.masks else 0
+    joints = config.keypoints.number if config.keypoints else 0
     row = {
         "images": tf.ensure_shape(image, (None, None, loader.input_config.channels)),
         "image_sizes": tf.ensure_shape(tf.shape(image)[:2], (2,)),
         "image_index": tf.cast(draw[1], tf.int32),
         "number": tf.shape(objects[0])[0],
     }
-    shapes = ((None, 4), (None,), (None, side, side), (None, 4))
+    shapes = ((None, 4), (None,), (None, side, side), (None, 4), (None, joints, 3))
     for name, values, shape in zip(Targets._fields, objects, shapes):
         row[name] = tf.ensure_shape(values, shape)
     return row

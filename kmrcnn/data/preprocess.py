@@ -13,18 +13,24 @@ from kmrcnn.config.schema import InputConfig
 def network_size(image_size: tuple[int, int], config: InputConfig) -> tuple[int, int]:
     """(height, width) of a picture of `image_size` after resizing.
 
-    The shorter side becomes `short_side`, unless the longer one would exceed `long_side`.
+    The shorter side becomes `short_side` (or stays, if it is longer already and `enlarge_only`),
+    unless the longer one would exceed `long_side`.
 
     Raises:
         ValueError: A side would shrink to nothing.
     """
     short, long = min(image_size), max(image_size)
+    goal = max(config.short_side, short if config.enlarge_only else 0, short * config.min_scale)
+    scale = goal / short
     if config.size_rounding == "floor":  # torchvision: one scale, rounded down
-        scale = min(config.short_side / short, config.long_side / long)
+        scale = min(scale, config.long_side / long)
         size = tuple(math.floor(side * scale) for side in image_size)
+    elif config.size_rounding == "half_even":  # Matterport: one scale, rounded
+        if round(long * scale) > config.long_side:
+            scale = config.long_side / long
+        size = tuple(round(side * scale) for side in image_size)
     else:  # Detectron2: the short side is exact, the other rounded half up
-        scale = config.short_side / short
-        sides = [config.short_side if side == short else side * scale for side in image_size]
+        sides = [goal if side == short else side * scale for side in image_size]
         if max(sides) > config.long_side:
             shrink = config.long_side / max(sides)
             sides = [side * shrink for side in sides]
@@ -50,6 +56,8 @@ def to_network(image: np.ndarray, config: InputConfig) -> np.ndarray:
         image = image[:, :, ::-1]
     if config.resize == "antialiased_uint8":
         return _resize_pillow(image, size)
+    if config.resize == "black_border_uint8":
+        return _resize_black_border(image, size)
     return _resize_bilinear(np.asarray(image, np.float32), size)
 
 
@@ -94,6 +102,25 @@ def _resize_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         at_low = np.take(image, low, axis)
         image = at_low + (np.take(image, high, axis) - at_low) * fraction
     return image
+
+
+def _resize_black_border(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Half-pixel bilinear, no antialiasing, blended with 0 beyond the border as scikit-image does
+    by default; values leave the picture's range nowhere, and uint8 is cut to whole numbers.
+    """
+    if tuple(size) == image.shape[:2]:
+        return np.asarray(image, np.float32)
+    resized = np.asarray(image, np.float64)
+    for axis, length in enumerate(size):
+        available = resized.shape[axis]
+        position = (np.arange(length) + 0.5) * (available / length) - 0.5
+        low = np.floor(position).astype(np.int64)
+        fraction = np.expand_dims(position - low, (1, 2) if axis == 0 else (0, 2))
+        padded = np.pad(resized, [(1, 1) if i == axis else (0, 0) for i in range(3)])
+        at_low, at_high = np.take(padded, low + 1, axis), np.take(padded, low + 2, axis)
+        resized = at_low * (1 - fraction) + at_high * fraction
+    resized = np.clip(resized, image.min(), image.max())
+    return (np.trunc(resized) if image.dtype == np.uint8 else resized).astype(np.float32)
 
 
 def _resize_pillow(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -118,7 +118,7 @@ class CocoEvaluator:
 
         Raises:
             ValueError: The image is unknown or of another size, the classes do not match, or masks
-                are to be scored and there are none.
+                or keypoints are to be scored and there are none.
         """
         number = self.ground_truth.number_of(image_id)
         size = self.ground_truth.size_of(number)
@@ -129,6 +129,8 @@ class CocoEvaluator:
             )
         if "segm" in self.kinds and detections.masks is None and len(detections):
             raise ValueError("These detections have no masks: leave 'segm' out of `kinds`.")
+        if "keypoints" in self.kinds and detections.keypoints is None and len(detections):
+            raise ValueError("These detections have no keypoints: leave them out of `kinds`.")
         category_ids = self._category_ids(detections)
         for result, class_index in zip(detections.to_coco(number), detections.classes.tolist()):
             if category_ids[class_index] is not None:

@@ -84,7 +84,8 @@ def evaluate(
         model_or_predictor: A kmrcnn model, all of whose detections count, or a `Predictor`, whose
             score threshold then applies: a high one lowers AP.
         dataset: Annotated pictures with `class_names` (or `classes`).
-        kinds: Of "bbox", "segm", "keypoints"; None: all that model and dataset both have.
+        kinds: Of "bbox", "segm", "keypoints"; None: all that model and dataset both have. (Other
+            keypoints than COCO's 17 need `keypoint.sigmas` of the model's configuration.)
         limit: Only the first so many pictures.
         progress: Show a bar.
         ground_truth: Scores against this in place of the dataset's own annotations, such as the
@@ -114,6 +115,7 @@ def evaluate(
         engine,
         max_detections,
         common_classes,
+        predictor.config.keypoint and predictor.config.keypoint.sigmas,
     )
     evaluator.expect_classes(predictor.config.class_names, predictor.config.num_classes)
     seconds = _predict_all(predictor, dataset, count, evaluator, truth is None, progress)
@@ -144,18 +146,23 @@ def _empty_truth(dataset: Any) -> GroundTruth:
     names = getattr(dataset, "class_names", None) or getattr(dataset, "classes", None)
     if not names:
         raise ValueError("`dataset` must have `class_names`, the names of its classes in order.")
-    return GroundTruth(names, getattr(dataset, "category_ids", None))
+    return GroundTruth(
+        names, getattr(dataset, "category_ids", None), getattr(dataset, "keypoint_names", ())
+    )
 
 
 def _shared_kinds(predictor: Any, dataset: Any, truth: GroundTruth | None) -> tuple[str, ...]:
     if truth is not None:
         annotated = truth.kinds()
     else:
-        annotated = ("bbox",) if dataset[0].masks is None else ("bbox", "segm")
+        first = dataset[0]
+        has = {"bbox": first.boxes, "segm": first.masks, "keypoints": first.keypoints}
+        annotated = tuple(kind for kind, value in has.items() if value is not None)
+    keypoint = predictor.config.keypoint
     able = {
         "bbox": True,
         "segm": predictor.config.mask is not None,
-        "keypoints": getattr(predictor.config, "keypoint", None) is not None,
+        "keypoints": keypoint is not None and keypoint.is_scorable,
     }
     return tuple(kind for kind in annotated if able[kind])
 

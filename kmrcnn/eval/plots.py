@@ -1,4 +1,4 @@
-"""Precision over recall and confusion matrix as PNG files."""
+"""Precision over recall, confusion matrix and learning curve as PNG files."""
 
 from __future__ import annotations
 
@@ -122,6 +122,53 @@ def plot_confusion(
             color = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(value), ha="center", va="center", color=color, fontsize=8)
     return _save(figure, path)
+
+
+def plot_learning_curve(
+    history: Sequence[Mapping[str, float]], path: str | Path, title: str = ""
+) -> Path:
+    """Draws what a training run wrote to its history.json: left the losses, right the AP.
+
+    Args:
+        history: An entry per epoch: {"epoch": 1, "loss": ..., "val_loss": ..., "val_mask_ap": ...};
+            AP only where it was measured.
+        path: The PNG to write; replaced if it exists.
+        title: Above the picture.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: The history is empty.
+        ImportError: matplotlib is not installed.
+
+    Example:
+        >>> plot_learning_curve(json.loads(Path("run/history.json").read_text()), "curve.png")
+    """
+    if not history:
+        raise ValueError("`history` must have at least one epoch. Received: []")
+    figure = _new_figure(11.0, 4.0)
+    losses, scores = figure.subplots(1, 2)
+    figure.suptitle(title)
+    for name in sorted({name for row in history for name in row if "loss" in name}):
+        style = {"linestyle": "--"} if name.startswith("val_") else {}
+        losses.plot(*_series(history, name), label=name, **style)
+    for name in ("val_box_ap", "val_box_ap50", "val_mask_ap", "val_mask_ap50"):
+        epochs, values = _series(history, name)
+        if epochs:
+            scores.plot(epochs, values, marker="o", label=name)
+    for axes, label in ((losses, "loss"), (scores, "average precision")):
+        axes.set(xlabel="epoch", ylabel=label, ylim=(0, None))
+        axes.grid(alpha=0.3)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=7)
+    return _save(figure, path)
+
+
+def _series(history, name: str) -> tuple[list[float], list[float]]:
+    """Epochs that have the value, and the values."""
+    rows = [row for row in history if name in row]
+    return [row["epoch"] for row in rows], [row[name] for row in rows]
 
 
 def _best_classes(table: MatchTable) -> list[tuple[int, float]]:

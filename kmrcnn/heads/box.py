@@ -10,7 +10,8 @@ from kmrcnn.layers.conv_norm_act import ConvNormAct, NormSpec
 from kmrcnn.losses.box import box_losses
 from kmrcnn.losses.regression import regression_loss
 from kmrcnn.postprocess.nms import NEVER, grouped_nms
-from kmrcnn.roi.packing import pack, unpack
+from kmrcnn.roi.blocks import in_blocks
+from kmrcnn.roi.packing import PackedRoIs, pack, unpack
 from kmrcnn.structures import boxes as box_ops
 from kmrcnn.structures.lowering import NATIVE, Lowering
 from kmrcnn.structures.typing import Tensor
@@ -86,6 +87,17 @@ class BoxBranch(keras.layers.Layer):
 
     def call(self, features, boxes, valid, training=None):
         packed = pack(boxes, valid, self.lowering.static)
+
+        def predict(rois):
+            return self.predict_packed(features, rois, training)
+
+        shapes = {"class_logits": (self.num_classes + 1,), "box_deltas": (self.sets, 4)}
+        side = self.pooler.output_size
+        found = in_blocks(predict, packed, [], valid, shapes, self.lowering, side)
+        return {name: unpack(found[name], packed, valid) for name in shapes}
+
+    def predict_packed(self, features, packed: PackedRoIs, training=None) -> dict[str, Tensor]:
+        """{"class_logits": (N, K + 1), "box_deltas": (N, K or 1, 4)} float32."""
         # (N, P, P, C)
         x = self.pooler(features, packed.boxes, packed.batch_indices, training=training)
         for conv in self.convs:
@@ -98,8 +110,8 @@ class BoxBranch(keras.layers.Layer):
             x = fc(x)
         deltas = ops.reshape(self.box_deltas(x), (-1, self.sets, 4))
         return {
-            "class_logits": unpack(ops.cast(self.class_logits(x), "float32"), packed, valid),
-            "box_deltas": unpack(ops.cast(deltas, "float32"), packed, valid),
+            "class_logits": ops.cast(self.class_logits(x), "float32"),
+            "box_deltas": ops.cast(deltas, "float32"),
         }
 
     def make_targets(self, samples: Samples, targets: dict[str, Tensor]) -> Tensor:
@@ -134,6 +146,10 @@ class BoxBranch(keras.layers.Layer):
         boxes = box_coder.decode(outputs["box_deltas"], references, self.config.box_coder_weights)
         scores = ops.softmax(outputs["class_logits"], axis=-1)[..., :-1]
         usable = ops.logical_and(proposals["valid"][..., None], ops.isfinite(scores))
+        if self.config.classes_per_roi == "best":
+            best = ops.argmax(outputs["class_logits"], axis=-1)[..., None]  # K: the background
+            classes = ops.arange(self.num_classes, dtype=best.dtype)
+            usable = ops.logical_and(usable, classes == best)
         return box_ops.clip(boxes, image_sizes), ops.where(usable, scores, NEVER)
 
     def decode(self, outputs, proposals, image_sizes) -> dict[str, Tensor]:

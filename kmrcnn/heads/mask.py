@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
@@ -9,6 +11,7 @@ from kmrcnn.config.schema import MaskConfig
 from kmrcnn.layers.conv_norm_act import ConvNormAct, NormSpec
 from kmrcnn.layers.deconv import Deconv2x2, interleave
 from kmrcnn.losses.mask import mask_loss
+from kmrcnn.roi.blocks import in_blocks
 from kmrcnn.roi.packing import PackedRoIs, pack, pack_values, unpack
 from kmrcnn.structures.lowering import NATIVE, Lowering
 from kmrcnn.structures.typing import Tensor
@@ -77,8 +80,15 @@ class MaskBranch(keras.layers.Layer):
 
     def call(self, features, boxes, classes, valid, training=None):
         packed = pack(boxes, valid, self.lowering.static)
-        logits = self.predict_packed(features, packed, pack_values(classes, packed), training)
-        return unpack(logits, packed, valid)
+
+        def predict(rois, wanted):
+            return {"logits": self.predict_packed(features, rois, wanted, training)}
+
+        side = self.pooler.output_size
+        shapes = {"logits": (2 * side, 2 * side)}
+        values = [pack_values(classes, packed)]
+        found = in_blocks(predict, packed, values, valid, shapes, self.lowering, side)
+        return unpack(found["logits"], packed, valid)
 
     def predict_packed(self, features, packed: PackedRoIs, classes=None, training=None) -> Tensor:
         """Logits (N, M, M) of the given classes (N,), or of all classes: (N, M, M, K)."""
@@ -138,6 +148,17 @@ class MaskBranch(keras.layers.Layer):
             2 * self.pooler.output_size,
             self.config.target,
         )
+
+    def average(self, views: Sequence[Tensor], mirrored: Sequence[bool]) -> Tensor:
+        """Logits of the mean probability, from logits of several views of the same boxes.
+
+        Args:
+            views: (B, D, M, M) each.
+            mirrored: Which views are of the mirrored picture.
+        """
+        upright = [ops.flip(view, axis=3) if flip else view for view, flip in zip(views, mirrored)]
+        mean = ops.mean(ops.sigmoid(ops.stack(upright)), axis=0)
+        return ops.log(mean) - ops.log1p(-mean)
 
     def decode(self, logits: Tensor, detections: dict[str, Tensor]) -> dict[str, Tensor]:
         """{"masks": (B, D, M, M) probabilities}; 0 in unused slots."""

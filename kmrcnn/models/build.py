@@ -11,8 +11,11 @@ from kmrcnn.backbones.resnet import ResNet
 from kmrcnn.config.schema import ModelConfig
 from kmrcnn.custom_ops import roi_align
 from kmrcnn.heads.box import BoxBranch
+from kmrcnn.heads.keypoint import KeypointBranch
 from kmrcnn.heads.mask import MaskBranch
+from kmrcnn.layers.placement import CentrePlacement, CornerPlacement
 from kmrcnn.layers.roi_align_max import roi_align_max
+from kmrcnn.layers.roi_crop import roi_crop
 from kmrcnn.layers.roi_pool import roi_pool
 from kmrcnn.layers.roi_warp import roi_warp
 from kmrcnn.models.generalized_rcnn import GeneralizedRCNN
@@ -28,6 +31,7 @@ NECKS = {"fpn": FPN, "single_level": SingleLevel}
 OPERATORS = {
     "roi_align": roi_align,
     "roi_align_max": roi_align_max,
+    "roi_crop": roi_crop,
     "roi_pool": roi_pool,
     "roi_warp": roi_warp,
 }
@@ -69,8 +73,20 @@ def build_model(
         branches["mask"] = MaskBranch(
             config.mask, pooler(config.mask.pooled_size), config.num_classes, lowering, name="mask"
         )
+    if config.keypoint is not None:
+        foreground_samples = config.box.samples_per_image * config.box.positive_fraction
+        branches["keypoint"] = KeypointBranch(
+            config.keypoint,
+            pooler(config.keypoint.pooled_size),
+            foreground_samples,
+            lowering,
+            name="keypoint",
+        )
     roi_heads = RoIHeads(box, branches, seed=seed, name="roi_heads")
-    return GeneralizedRCNN(config, backbone, neck, rpn, roi_heads, name=name)
+    placement = CornerPlacement()
+    if config.input.placement == "centre":
+        placement = CentrePlacement(config.anchors.box_ends)
+    return GeneralizedRCNN(config, backbone, neck, rpn, roi_heads, placement, name=name)
 
 
 def _pooler_factory(config: ModelConfig, neck, lowering: Lowering) -> Callable:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import keras
 
 from kmrcnn.layers.deconv import Deconv2x2
+from kmrcnn.layers.deconv_upsample import Deconv4x4
 from kmrcnn.layers.frozen_batch_norm import FrozenBatchNorm
 
 if TYPE_CHECKING:
     from kmrcnn.models.generalized_rcnn import GeneralizedRCNN
 
-PARTS = ("normalize", "backbone", "neck", "rpn", "box", "mask")
+PARTS = ("normalize", "backbone", "neck", "rpn", "box", "mask", "keypoint")
 
 Size = tuple[int, int]  # height, width
 
@@ -85,11 +86,11 @@ def list_layers(
         model: From `build_model`.
         image_size: (height, width) of the padded network input, pixels.
         num_proposals: RoIs that the box branch sees.
-        num_detections: RoIs that the mask branch sees. Its last layer is computed, and counted,
-            for the class of each detection only.
+        num_detections: RoIs that mask and keypoint branch see. The mask's last layer is computed,
+            and counted, for the class of each detection only.
 
     Returns:
-        The layers of backbone, neck, RPN, box branch and mask branch.
+        The layers of backbone, neck, RPN, box branch, mask and keypoint branch.
 
     Raises:
         ValueError: A size or number is not positive.
@@ -106,11 +107,13 @@ def list_layers(
     layers += _box(model.roi_heads.box, num_proposals)
     if "mask" in model.roi_heads.branches:
         layers += _mask(model.roi_heads.branches["mask"], num_detections)
+    if "keypoint" in model.roi_heads.branches:
+        layers += _keypoint(model.roi_heads.branches["keypoint"], num_detections)
     return layers
 
 
 def count_layer(layer: keras.layers.Layer, part: str, positions: int) -> LayerCount:
-    """Counts of a `ConvNormAct`, a `Dense` or a `Deconv2x2`.
+    """Counts of a `ConvNormAct`, a `Dense`, a `Deconv2x2` or a `Deconv4x4`.
 
     Args:
         layer: Built.
@@ -119,15 +122,16 @@ def count_layer(layer: keras.layers.Layer, part: str, positions: int) -> LayerCo
     """
     kernel = tuple(layer.kernel.shape)
     uses = math.prod(kernel)  # per position: groups have the smaller kernel already
-    if isinstance(layer, Deconv2x2):
-        uses //= 4  # an output pixel comes from one of the four taps
+    if isinstance(layer, (Deconv2x2, Deconv4x4)):
+        uses //= 4  # an output pixel comes from every fourth tap
     parameters = sum(math.prod(variable.shape) for variable in _parameters(layer))
     name = layer.kernel.path.rpartition("/")[0]
     return LayerCount(part, name, kernel, positions, parameters, positions * uses)
 
 
 def _sum_by_part(model: GeneralizedRCNN, counts: list[tuple[str, int]]) -> dict[str, int]:
-    parts = [part for part in PARTS if part != "mask" or "mask" in model.roi_heads.branches]
+    absent = {"mask", "keypoint"} - set(model.roi_heads.branches)
+    parts = [part for part in PARTS if part not in absent]
     return {part: sum(n for owner, n in counts if owner == part) for part in parts}
 
 
@@ -193,6 +197,13 @@ def _mask(branch, rois: int) -> Iterator[LayerCount]:
     logits = count_layer(branch.logits, "mask", 4 * pixels)
     classes = logits.kernel[-1]
     yield logits._replace(multiply_adds=logits.multiply_adds // classes)
+
+
+def _keypoint(branch, rois: int) -> Iterator[LayerCount]:
+    pixels = rois * branch.pooler.output_size**2
+    for conv in branch.convs:
+        yield count_layer(conv, "keypoint", pixels)
+    yield count_layer(branch.deconv, "keypoint", 4 * pixels)
 
 
 def _after(conv, size: Size) -> Size:

@@ -7,6 +7,7 @@ from keras import ops
 
 from kmrcnn.config.schema import ModelConfig
 from kmrcnn.layers.normalize_images import NormalizeImages
+from kmrcnn.layers.placement import CentrePlacement, CornerPlacement
 from kmrcnn.structures.typing import Tensor
 
 BASE_LOSSES = ("loss_rpn_cls", "loss_rpn_box", "loss_cls", "loss_box")  # branches: loss_<name>
@@ -22,6 +23,7 @@ class GeneralizedRCNN(keras.Model):
         neck: backbone features -> {"P2": ..., "P6": ...}.
         rpn: (features, images, image_sizes) -> proposals.
         roi_heads: (features, proposals, image_sizes) -> detections.
+        placement: Where the network sees pictures on the canvas; None: in the corner.
 
     Attributes:
         loss_weights: {"loss_mask": 2.0, ...}: factors of the losses in what `fit` minimises; 1 for
@@ -47,19 +49,25 @@ class GeneralizedRCNN(keras.Model):
         neck: keras.layers.Layer,
         rpn: keras.layers.Layer,
         roi_heads: keras.layers.Layer,
+        placement: CornerPlacement | CentrePlacement | None = None,
         **kwargs,
     ):
         images = keras.Input((None, None, config.input.channels), name="images")
         image_sizes = keras.Input((2,), dtype="int32", name="image_sizes")
         normalize = NormalizeImages(config.input.mean, config.input.std, name="normalize")
 
-        features = neck(backbone(normalize(images, image_sizes)))
-        proposals = rpn(features, images, image_sizes)
-        detections = roi_heads(features, proposals, image_sizes)
+        placement = placement or CornerPlacement()
+
+        placed = placement(images, image_sizes)
+        features = neck(backbone(normalize(placed.images, placed.content)))
+        proposals = rpn(features, placed.images, placed.proposal_limits)
+        detections = roi_heads(features, proposals, placed.detection_limits)
+        detections = placement.leave(detections, placed)
 
         inputs = {"images": images, "image_sizes": image_sizes}
         super().__init__(inputs=inputs, outputs=detections, **kwargs)
         self.config = config
+        self.placement = placement
         self.normalize = normalize
         self.backbone = backbone
         self.neck = neck
@@ -78,16 +86,16 @@ class GeneralizedRCNN(keras.Model):
         """All losses by name, scalars: `loss_rpn_cls`, `loss_rpn_box`, `loss_cls`, `loss_box`,
         `loss_mask`.
         """
-        images, image_sizes = inputs["images"], inputs["image_sizes"]
+        placed = self.placement(inputs["images"], inputs["image_sizes"])
         # Keras cannot spread booleans over the replicas of a strategy: they may come as numbers.
         valid = ops.cast(inputs["targets"]["valid"], "bool")
-        targets = {**inputs["targets"], "valid": valid}
-        features = self.normalize(images, image_sizes)
+        targets = self.placement.enter({**inputs["targets"], "valid": valid}, placed)
+        features = self.normalize(placed.images, placed.content)
         features = self.neck(self.backbone(features, training=training), training=training)
         logits, deltas = self.rpn.predict_boxes(features)
-        anchors = self.rpn.make_anchors(features, images)
+        anchors = self.rpn.make_anchors(features, placed.images)
         losses = self.rpn.compute_losses(logits, deltas, anchors, targets)
-        proposals = self.rpn.propose(logits, deltas, anchors, image_sizes, training=True)
+        proposals = self.rpn.propose(logits, deltas, anchors, placed.proposal_limits, training=True)
         return losses | self.roi_heads.compute_losses(features, proposals, targets, training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):

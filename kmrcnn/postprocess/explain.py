@@ -66,29 +66,38 @@ def explain_detections(model: GeneralizedRCNN, inputs: dict[str, np.ndarray]) ->
         ops.convert_to_tensor(inputs["images"]),
         ops.convert_to_tensor(inputs["image_sizes"]),
     )
-    features = model.neck(model.backbone(model.normalize(images, sizes)))
-    proposals = model.rpn(features, images, sizes)
+    placed = model.placement(images, sizes)
+    features = model.neck(model.backbone(model.normalize(placed.images, placed.content)))
+    proposals = model.rpn(features, placed.images, placed.proposal_limits)
     box = model.roi_heads.box
     outputs = box(features, proposals["boxes"], proposals["valid"])
-    boxes, scores = (ops.convert_to_numpy(v)[0] for v in box.score_boxes(outputs, proposals, sizes))
+    limits = placed.detection_limits
+    scored = box.score_boxes(outputs, proposals, limits)
+    boxes, scores = (ops.convert_to_numpy(v)[0] for v in scored)
     valid = ops.convert_to_numpy(proposals["valid"])[0]
     candidates, num_below = _candidates(boxes[valid], scores[valid], box.config)
-    found = {
-        name: ops.convert_to_numpy(v)[0]
-        for name, v in model.roi_heads(features, proposals, sizes).items()
-    }
+    detections = model.placement.leave(model.roi_heads(features, proposals, limits), placed)
+    found = {name: ops.convert_to_numpy(v)[0] for name, v in detections.items()}
     kept = {name: ops.convert_to_numpy(value)[0][valid] for name, value in proposals.items()}
+    roi_levels = box.pooler.assign_levels(ops.convert_to_tensor(kept["boxes"]))
+    for boxes in (kept, candidates):
+        boxes["boxes"] = _outside(boxes["boxes"], model.placement, placed)
     kept["levels"] = kept["levels"] + _level_number(model.rpn.level_names[0])
     return Stages(
         proposals=kept,
-        roi_levels=ops.convert_to_numpy(
-            box.pooler.assign_levels(ops.convert_to_tensor(kept["boxes"]))
-        ),
+        roi_levels=ops.convert_to_numpy(roi_levels),
         candidates=candidates,
         num_below_threshold=num_below,
         detections=found,
         config=box.config,
     )
+
+
+def _outside(boxes: np.ndarray, placement, placed) -> np.ndarray:
+    """Boxes (N, 4) of the canvas frame, counted from the picture's corner."""
+    used = np.ones((1, len(boxes)), bool)
+    left = placement.leave({"boxes": ops.convert_to_tensor(boxes[None]), "valid": used}, placed)
+    return ops.convert_to_numpy(left["boxes"])[0]
 
 
 def _level_number(name: str) -> int:

@@ -1,6 +1,6 @@
 """Small masks in box frame to full-size masks of the picture (NumPy).
 
-Both rules are bilinear and separable: rows and columns have a small matrix each, and a pasted mask
+All rules are bilinear and separable: rows and columns have a small matrix each, and a pasted mask
 is rows @ mask @ columns^T inside the box. They differ in where the sample points lie.
 """
 
@@ -26,7 +26,9 @@ def paste_masks(
         image_size: (height, width) of the picture.
         rule: "grid_sample": sampled at pixel centres, zero outside the mask (Detectron2).
             "integer_box": the mask gets a border of one zero, the box grows with it, is cut to
-            whole pixels and resized (torchvision).
+            whole pixels and resized (torchvision). "resize_into_box": the box, taken to have whole
+            sides, is filled by resizing the mask, which fades to zero beyond its border but not
+            below its own smallest value (scikit-image, as Matterport's Mask R-CNN uses it).
         threshold: Masks are `>= threshold`; None returns the probabilities.
 
     Returns:
@@ -51,6 +53,8 @@ def paste_masks(
         if len(rows) == 0 or len(columns) == 0:
             continue
         window = rows @ mask @ columns.T
+        if rule == "resize_into_box":
+            window = np.maximum(window, mask.min())
         window = window if threshold is None else window >= threshold
         out[top : top + len(rows), left : left + len(columns)] = window
     return pasted
@@ -67,6 +71,17 @@ def _sample_at_centres(start: float, end: float, size: int, length: int) -> tupl
     start32 = np.float32(start)
     position = (centres - start32) / (np.float32(end) - start32) * np.float32(2) - np.float32(1)
     position = ((position + 1) * size - 1) / 2
+    low = np.floor(position)
+    return first, _two_taps(low, position - low, size)
+
+
+def _resize_into_box(start: float, end: float, size: int, length: int) -> tuple[int, np.ndarray]:
+    """First pixel and weights (pixels, M): as `_sample_at_centres`, of the box's own pixels."""
+    begin, finish = round(start), round(end)
+    first = min(max(begin, 0), length)
+    last = max(min(finish, length), first)
+    centres = np.arange(first - begin, last - begin) + 0.5
+    position = centres * (size / max(finish - begin, 1)) - 0.5
     low = np.floor(position)
     return first, _two_taps(low, position - low, size)
 
@@ -108,4 +123,8 @@ def _two_taps(low: np.ndarray, fraction: np.ndarray, size: int) -> np.ndarray:
     return (at_low + at_high).astype(np.float32)
 
 
-RULES = {"grid_sample": _sample_at_centres, "integer_box": _resize_to_integer_box}
+RULES = {
+    "grid_sample": _sample_at_centres,
+    "integer_box": _resize_to_integer_box,
+    "resize_into_box": _resize_into_box,
+}

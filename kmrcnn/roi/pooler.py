@@ -56,6 +56,7 @@ class RoIPooler(keras.layers.Layer):
             config.canonical_size,
             config.level_epsilon,
             config.level_epsilon_on,
+            config.level_rounding,
         )
         # XLA cannot compile the op; where there is none, it can compile the form that replaces it.
         self.supports_jit = keras.backend.backend() != "tensorflow" or not is_compiled()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 
 from kmrcnn.heads.box import BoxBranch
@@ -15,8 +17,8 @@ class RoIHeads(keras.layers.Layer):
     Args:
         box: The `BoxBranch`.
         branches: Instance branches by name, e.g. {"mask": MaskBranch(...)}. In inference a branch
-            is called on the detections and its `decode` adds outputs; in training its
-            `compute_losses` sees the sampled RoIs.
+            is called on the detections and its `decode` adds outputs, its `average` joins several
+            views of a picture; in training its `compute_losses` sees the sampled RoIs.
         seed: Seeds the sampling of RoIs in training.
 
     Call arguments:
@@ -47,15 +49,41 @@ class RoIHeads(keras.layers.Layer):
             branch.build(features_shape)
 
     def call(self, features, proposals, image_sizes):
+        detections = self.detect(features, proposals, image_sizes)
+        return detections | self.decode(self.describe(features, detections), detections)
+
+    def detect(self, features, proposals, image_sizes) -> dict[str, Tensor]:
+        """The box branch's detections: {"boxes": (B, D, 4), "scores", "classes", "valid"}."""
         outputs = self.box(features, proposals["boxes"], proposals["valid"])
-        detections = self.box.decode(outputs, proposals, image_sizes)
+        return self.box.decode(outputs, proposals, image_sizes)
+
+    def describe(self, features, detections) -> dict[str, Tensor]:
+        """What each branch says about given boxes, by the branch's name, not decoded."""
+        boxes, classes, valid = (detections[name] for name in ("boxes", "classes", "valid"))
+        return {
+            name: branch(features, boxes, classes, valid) for name, branch in self.branches.items()
+        }
+
+    def average(
+        self, views: Sequence[dict[str, Tensor]], mirrored: Sequence[bool]
+    ) -> dict[str, Tensor]:
+        """What `describe` gave for the same boxes in several views of a picture, as one answer.
+
+        Args:
+            views: One result each.
+            mirrored: Which views are of the mirrored picture.
+        """
+        return {
+            name: branch.average([view[name] for view in views], mirrored)
+            for name, branch in self.branches.items()
+        }
+
+    def decode(self, outputs: dict[str, Tensor], detections) -> dict[str, Tensor]:
+        """The instance outputs of what `describe` gave: {"masks": (B, D, M, M), ...}."""
         found = {}
-        for branch in self.branches.values():
-            outputs = branch(
-                features, detections["boxes"], detections["classes"], detections["valid"]
-            )
-            found |= branch.decode(outputs, detections)
-        return detections | found
+        for name, branch in self.branches.items():
+            found |= branch.decode(outputs[name], detections)
+        return found
 
     def compute_output_spec(self, features, proposals, image_sizes):
         batch = proposals["boxes"].shape[0]

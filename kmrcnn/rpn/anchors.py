@@ -53,6 +53,8 @@ class AnchorGenerator:
             )
             grid_y, grid_x = ops.meshgrid(y, x, indexing="ij")
             shift = ops.stack([grid_x, grid_y, grid_x, grid_y], axis=-1)  # (h, w, 4)
+            if self.config.box_ends == "last_pixel":
+                shift = shift - ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0])
             anchors.append(ops.reshape(shift[:, :, None, :] + cell, (-1, 4)))
         return anchors
 

@@ -39,7 +39,7 @@ class RegionProposalNetwork(keras.layers.Layer):
     Returns:
         Proposals in the network frame, best first, R = `post_nms_top_n`: {"boxes": (B, R, 4),
         "scores": (B, R) objectness logits (or their sigmoid), "levels": (B, R) index of the
-        anchor's level, "valid": (B, R) bool}.
+        anchor's level (0 where all levels are ranked together), "valid": (B, R) bool}.
     """
 
     def __init__(
@@ -100,9 +100,10 @@ class RegionProposalNetwork(keras.layers.Layer):
             x = features[name]
             for conv in self.convs:
                 x = conv(x)
-            batch = ops.shape(x)[0]
-            logits.append(ops.cast(ops.reshape(self.objectness(x), (batch, -1)), "float32"))
-            deltas.append(ops.cast(ops.reshape(self.deltas(x), (batch, -1, 4)), "float32"))
+            batch, height, width = ops.shape(x)[:3]
+            shape = (batch, height * width * self.anchor_generator.num_anchors)
+            logits.append(ops.cast(ops.reshape(self.objectness(x), shape), "float32"))
+            deltas.append(ops.cast(ops.reshape(self.deltas(x), (*shape, 4)), "float32"))
         return logits, deltas
 
     def make_anchors(self, features: dict, images: Tensor) -> list[Tensor]:
@@ -115,6 +116,9 @@ class RegionProposalNetwork(keras.layers.Layer):
         config = self.config
         per_level = config.pre_nms_top_n_train if training else config.pre_nms_top_n
         in_total = config.post_nms_top_n_train if training else config.post_nms_top_n
+        if config.rank_within == "image":  # all levels are one
+            logits, deltas = [ops.concatenate(logits, axis=1)], [ops.concatenate(deltas, axis=1)]
+            anchors = [ops.concatenate(anchors, axis=0)]
         boxes, scores = [], []
         for level_logits, level_deltas, level_anchors in zip(logits, deltas, anchors):
             best, index = _top(level_logits, per_level)

@@ -27,13 +27,25 @@ def pairwise_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
     return ops.where(intersection > 0, intersection / ops.maximum(union, 1e-12), 0.0)
 
 
-def clip(boxes: Tensor, image_sizes: Tensor) -> Tensor:
-    """Boxes (B, ..., 4) moved inside images of size (B, 2) = (height, width)."""
-    sizes = ops.cast(image_sizes, boxes.dtype)
-    limits = ops.stack([sizes[:, 1], sizes[:, 0], sizes[:, 1], sizes[:, 0]], axis=-1)  # (B, 4)
+def clip(boxes: Tensor, limits: Tensor) -> Tensor:
+    """Boxes (B, ..., 4) moved inside limits: images of size (B, 2) = (height, width), or rectangles
+    (B, 4), xyxy.
+    """
+    limits = ops.cast(limits, boxes.dtype)
+    if limits.shape[-1] == 4:
+        lowest = _over_boxes(ops.concatenate([limits[:, :2], limits[:, :2]], axis=-1), boxes)
+        limits = ops.concatenate([limits[:, 2:], limits[:, 2:]], axis=-1)
+    else:
+        lowest = 0.0
+        limits = ops.stack([limits[:, 1], limits[:, 0], limits[:, 1], limits[:, 0]], axis=-1)
+    return ops.minimum(ops.maximum(boxes, lowest), _over_boxes(limits, boxes))
+
+
+def _over_boxes(rows: Tensor, boxes: Tensor) -> Tensor:
+    """Rows (B, 4) as (B, 1, ..., 4), of the rank of `boxes`."""
     for _ in range(len(boxes.shape) - 2):
-        limits = ops.expand_dims(limits, 1)
-    return ops.minimum(ops.maximum(boxes, 0.0), limits)
+        rows = ops.expand_dims(rows, 1)
+    return rows
 
 
 def sides_at_least(boxes: Tensor, min_size: float) -> Tensor:

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from kmrcnn.structures.keypoint_layout import KeypointLayout
+from kmrcnn.structures.mask_crop import CroppedMasks, MaskCrop
+
 if TYPE_CHECKING:
     import supervision
 
@@ -25,6 +28,7 @@ class Detection(NamedTuple):
     name: str
     category_id: int
     mask: np.ndarray | None  # (H, W) bool
+    keypoints: np.ndarray | None = None  # (J, 3) float32 x, y, score
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,10 +45,14 @@ class Detections:
         scores: (D,) float32 in [0, 1].
         classes: (D,) int32, 0..K-1.
         image_size: (height, width) of the original image.
-        masks: (D, H, W) bool, or None for models without masks.
+        masks: (D, H, W) bool; `CroppedMasks`, which stand for them, of pictures too large for that;
+            None for models without masks.
         class_names: Names of all K classes of the model, or None.
         category_ids: The dataset's category id of each of the K classes; None means class + 1.
         source: The file the picture came from, if any.
+        keypoints: (D, J, 3) float32, x, y in pixels of the original image and a score, or None for
+            models without keypoints.
+        keypoint_layout: Names of the J keypoints and more, or None.
 
     Raises:
         ValueError: Shapes disagree, a box is inverted or not finite, a class has no name, ...
@@ -59,10 +67,12 @@ class Detections:
     scores: np.ndarray
     classes: np.ndarray
     image_size: tuple[int, int]
-    masks: np.ndarray | None = None
+    masks: np.ndarray | CroppedMasks | None = None
     class_names: tuple[str, ...] | None = None
     category_ids: tuple[int, ...] | None = None
     source: Path | None = None
+    keypoints: np.ndarray | None = None
+    keypoint_layout: KeypointLayout | None = None
 
     def __post_init__(self):
         height, width = (int(side) for side in self.image_size)
@@ -85,6 +95,7 @@ class Detections:
             "class_names": None if self.class_names is None else tuple(self.class_names),
             "category_ids": None if self.category_ids is None else tuple(self.category_ids),
             "source": None if self.source is None else Path(self.source),
+            "keypoints": _keypoints(self.keypoints, count),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -102,13 +113,20 @@ class Detections:
                 )
 
     @classmethod
-    def empty(cls, image_size: tuple[int, int], masks: bool = True, **fields: Any) -> Detections:
+    def empty(
+        cls,
+        image_size: tuple[int, int],
+        masks: bool = True,
+        num_keypoints: int | None = None,
+        **fields: Any,
+    ) -> Detections:
         """Makes the detections of a picture in which nothing was found.
 
         Args:
             image_size: (height, width).
             masks: Whether the model has masks.
-            **fields: `class_names`, `category_ids`, `source`.
+            num_keypoints: J; None for models without keypoints.
+            **fields: `class_names`, `category_ids`, `source`, `keypoint_layout`.
         """
         height, width = image_size
         return cls(
@@ -117,6 +135,7 @@ class Detections:
             classes=np.zeros(0, np.int32),
             image_size=image_size,
             masks=np.zeros((0, height, width), bool) if masks else None,
+            keypoints=None if num_keypoints is None else np.zeros((0, num_keypoints, 3)),
             **fields,
         )
 
@@ -137,6 +156,7 @@ class Detections:
                 name=self._name(number),
                 category_id=self._category_id(number),
                 mask=mask,
+                keypoints=None if self.keypoints is None else self.keypoints[index],
             )
         if not isinstance(index, slice):
             index = np.asarray(index)
@@ -147,15 +167,18 @@ class Detections:
             scores=self.scores[index],
             classes=self.classes[index],
             masks=None if self.masks is None else self.masks[index],
+            keypoints=None if self.keypoints is None else self.keypoints[index],
         )
 
     def __repr__(self) -> str:
         height, width = self.image_size
         found = ", ".join(f"{name} {count}" for name, count in self.counts().items()) or "nothing"
         best = f", scores {self.scores.min():.2f}..{self.scores.max():.2f}" if len(self) else ""
-        masks = "with masks" if self.masks is not None else "boxes only"
+        fields = {"masks": self.masks, "keypoints": self.keypoints}
+        extras = " and ".join(name for name, value in fields.items() if value is not None)
+        extras = f"with {extras}" if extras else "boxes only"
         source = f", {self.source.name}" if self.source else ""
-        return f"Detections({len(self)}: {found}{best}; {height}x{width} px, {masks}{source})"
+        return f"Detections({len(self)}: {found}{best}; {height}x{width} px, {extras}{source})"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -185,6 +208,19 @@ class Detections:
         if classes is not None:
             keep &= np.isin(self.classes, class_numbers(classes, self.class_names))
         return self[keep]
+
+    def mask_crops(self) -> Iterator[MaskCrop | None]:
+        """Yields the mask of each detection in its window, None where there are no masks.
+
+        Cheap for `CroppedMasks`, of which iterating over detections makes full masks.
+        """
+        for index in range(len(self)):
+            if self.masks is None:
+                yield None
+            elif isinstance(self.masks, CroppedMasks):
+                yield self.masks.crop(index)
+            else:
+                yield MaskCrop.from_full(self.masks[index])
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """Lists COCO results: bbox as xywh, the dataset's category ids, masks as RLE."""
@@ -294,16 +330,28 @@ def _array(name: str, value: Any, dtype: type, shape: tuple[int, ...]) -> np.nda
     return array.astype(dtype)
 
 
-def _masks(masks: Any, shape: tuple[int, int, int]) -> np.ndarray | None:
+def _masks(masks: Any, shape: tuple[int, int, int]) -> np.ndarray | CroppedMasks | None:
     if masks is None:
         return None
-    masks = np.asarray(masks)
+    masks = masks if isinstance(masks, CroppedMasks) else np.asarray(masks)
     if masks.shape != shape or masks.dtype != bool:
         raise ValueError(
             f"`masks` must be bool (D, H, W) = {shape}; threshold probabilities first. "
             f"Received: masks.shape={masks.shape}, dtype={masks.dtype}"
         )
     return masks
+
+
+def _keypoints(keypoints: Any, count: int) -> np.ndarray | None:
+    if keypoints is None:
+        return None
+    keypoints = np.asarray(keypoints)
+    if keypoints.ndim != 3 or keypoints.shape[0] != count or keypoints.shape[2] != 3:
+        raise ValueError(
+            f"`keypoints` must have shape (D, J, 3) with D = {count}: x, y, score. "
+            f"Received: keypoints.shape={keypoints.shape}"
+        )
+    return keypoints.astype(np.float32)
 
 
 def _first_bad_box(boxes: np.ndarray) -> list[float]:

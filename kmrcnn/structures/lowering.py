@@ -19,12 +19,15 @@ class Lowering:
         nms: `form` of `kmrcnn.postprocess.nms.grouped_nms`.
         max_candidates: Pairs of box and class that a form of NMS without loops looks at.
         static: Compute the heads for all slots, so that no size depends on values.
+        block_cells: With `static`: compute them for so many cells of RoI features at a time, in a
+            loop that ends with the last used slot.
     """
 
     roi_align: object = None
     nms: str | None = None
     max_candidates: int = 4096
     static: bool = False
+    block_cells: int | None = None
 
 
 NATIVE = Lowering()

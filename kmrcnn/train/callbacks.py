@@ -7,6 +7,7 @@ Keras's own callbacks, and work on the names that are put into the logs here.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -170,6 +171,9 @@ class PredictionImages(keras.callbacks.Callback):
         copy: Gives the model.
         number: Of pictures.
         every: Epochs between two drawings.
+
+    Raises:
+        ImportError: TensorBoard is not installed.
     """
 
     def __init__(
@@ -181,6 +185,8 @@ class PredictionImages(keras.callbacks.Callback):
         every: int = 1,
     ):
         super().__init__()
+        if not has_tensorboard():
+            raise ImportError("Pictures for TensorBoard need it: pip install tensorboard")
         self.folder = folder
         self.dataset = dataset
         self.copy = copy
@@ -205,6 +211,11 @@ class PredictionImages(keras.callbacks.Callback):
                 picture = draw_detections(image, predictor.predict(image))
                 tf.summary.image(f"prediction_{index}", picture[None])
         self._writer.flush()
+
+
+def has_tensorboard() -> bool:
+    """Whether TensorBoard is installed, without importing it."""
+    return importlib.util.find_spec("tensorboard") is not None
 
 
 def mode_of(monitor: str) -> str:

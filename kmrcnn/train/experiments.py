@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from kmrcnn.config.loader import list_presets, load_preset
-from kmrcnn.config.schema import Preset
+from kmrcnn.config.data_schema import KeypointDataConfig
+from kmrcnn.config.schema import KeypointConfig, Preset
 from kmrcnn.config.train_schema import Experiment, TrainConfig
 from kmrcnn.data.example import Example
 
@@ -39,7 +40,7 @@ def source_preset(experiment: Experiment) -> Preset:
 
 
 def settle(experiment: Experiment, train_data: Sequence[Example], replicas: int) -> Experiment:
-    """The experiment as it runs: without masks if the model has no use for them.
+    """The experiment as it runs: the data has the masks and keypoints that the model learns.
 
     Args:
         experiment: For the classes of the data.
@@ -47,15 +48,25 @@ def settle(experiment: Experiment, train_data: Sequence[Example], replicas: int)
         replicas: Devices that share a step.
 
     Raises:
-        ValueError: The classes differ, or a setting is impossible on so many devices.
+        ValueError: Classes or numbers of keypoints differ, or a setting is impossible on so many devices.
     """
     _require_classes(experiment, getattr(train_data, "class_names", None))
+    _require_keypoints(experiment, getattr(train_data, "keypoint_names", None))
     if replicas > 1:
         _require_spreadable(experiment.train, replicas)
-    if experiment.model.mask is None and experiment.data.masks:
-        data = dataclasses.replace(experiment.data, masks=False)
-        return dataclasses.replace(experiment, data=data)
-    return experiment
+    model, data = experiment.model, experiment.data
+    data = dataclasses.replace(
+        data,
+        masks=data.masks and model.mask is not None,
+        keypoints=_keypoint_data(model.keypoint),
+    )
+    return dataclasses.replace(experiment, data=data)
+
+
+def _keypoint_data(config: KeypointConfig | None) -> KeypointDataConfig | None:
+    if config is None:
+        return None
+    return KeypointDataConfig(config.num_keypoints, config.annotation_offset, config.flip_pairs)
 
 
 def _require_classes(experiment: Experiment, names: Sequence[str] | None) -> None:
@@ -72,6 +83,16 @@ def _require_classes(experiment: Experiment, names: Sequence[str] | None) -> Non
             f"The data's classes are {list(names[:10])}, the model's {list(model.class_names[:10])}"
             ". `for_classes(experiment, data.class_names)` fits it."
         )
+
+
+def _require_keypoints(experiment: Experiment, names: Sequence[str] | None) -> None:
+    keypoint = experiment.model.keypoint
+    if keypoint is None or names is None or len(names) == keypoint.num_keypoints:
+        return
+    raise ValueError(
+        f"The objects of the data have {len(names)} keypoints, the model {keypoint.num_keypoints}. "
+        "Set `model.keypoint.num_keypoints`, `names`, `flip_pairs`, `skeleton` and `sigmas`."
+    )
 
 
 def _require_spreadable(config: TrainConfig, replicas: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from kmrcnn.train.callbacks import (
     KeepBest,
     NonFiniteGuard,
     PredictionImages,
+    has_tensorboard,
     mode_of,
 )
 from kmrcnn.train.distribution import Worker
@@ -91,13 +91,16 @@ def chosen_monitor(config: TrainConfig, measured: bool, validated: bool, model: 
     if config.monitor != "auto":
         return config.monitor
     if measured:
-        return "val_box_ap" if model.mask is None else "val_mask_ap"
+        if model.mask is not None:
+            return "val_mask_ap"
+        has_joints = model.keypoint is not None and model.keypoint.is_scorable
+        return "val_keypoint_ap" if has_joints else "val_box_ap"
     return "val_loss" if validated else "loss"
 
 
 def _tensorboard(run: Run) -> list[keras.callbacks.Callback]:
     """Scalars, and pictures of predictions; nothing where TensorBoard is not installed."""
-    if importlib.util.find_spec("tensorboard") is None:
+    if not has_tensorboard():
         _LOG.warning("No TensorBoard files: pip install tensorboard, or train.tensorboard=false.")
         return []
     folder, number = run.files.tensorboard, run.config.prediction_images

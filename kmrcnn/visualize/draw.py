@@ -1,4 +1,4 @@
-"""Detections on their picture: translucent masks with outlines, boxes, labels."""
+"""Detections on their picture: translucent masks with outlines, boxes, skeletons, labels."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 
 from kmrcnn.structures.detections import Detections
-from kmrcnn.structures.masks import mask_to_box, mask_to_polygons
+from kmrcnn.structures.keypoint_layout import KeypointLayout
 from kmrcnn.visualize.colors import class_color
+from kmrcnn.visualize.draw_keypoints import draw_keypoints
 from kmrcnn.visualize.labels import Label, draw_labels
 
 _SHIFT = 4  # fractional bits of the coordinates OpenCV draws at
@@ -23,6 +24,7 @@ def draw_detections(
     color_by: Literal["auto", "class", "instance"] = "auto",
     masks: bool = True,
     boxes: bool = True,
+    keypoints: bool = True,
     labels: bool = True,
     opacity: float = 0.45,
     font: str | Path | None = None,
@@ -39,6 +41,8 @@ def draw_detections(
             object its own; "auto" takes "instance" for models with a single class.
         masks: Fill and outline masks, where there are any.
         boxes: Draw boxes.
+        keypoints: Draw the keypoints that `detections.keypoint_layout` calls visible, where there
+            are any, with its skeleton.
         labels: Write class and score.
         opacity: Of the fill of masks, in [0, 1].
         font: A TrueType file for class names in scripts other than Latin.
@@ -62,6 +66,8 @@ def draw_detections(
         canvas = _draw_masks(canvas, detections, order, colors, opacity, line)
     if boxes:
         canvas = _draw_boxes(canvas, detections, order, colors, line)
+    if keypoints and detections.keypoints is not None:
+        _draw_skeletons(canvas, detections, order, colors, line)
     if labels:
         tags = [_label(detections, index, colors[index]) for index in reversed(order)]
         canvas = draw_labels(canvas, tags, font_size(detections.image_size), font)
@@ -110,13 +116,13 @@ def _draw_masks(
     opacity: float,
     line: int,
 ) -> np.ndarray:
+    crops = list(detections.mask_crops())
     paint = canvas.copy()  # (H, W, 3), the plain colours; a small mask covers a large one
     for index in order:
-        x1, y1, x2, y2 = mask_to_box(detections.masks[index]).astype(int)
-        paint[y1:y2, x1:x2][detections.masks[index, y1:y2, x1:x2]] = colors[index]
+        paint[crops[index].slices()][crops[index].bitmap] = colors[index]
     canvas = cv2.addWeighted(paint, opacity, canvas, 1 - opacity, 0)
     for index in order:
-        for polygon in mask_to_polygons(detections.masks[index], tolerance=1.0):
+        for polygon in crops[index].to_polygons(tolerance=1.0):
             _draw_outline(canvas, polygon, colors[index], line)
     return canvas
 
@@ -136,6 +142,22 @@ def _draw_boxes(
             paint, detections.boxes[index], colors[index], max(line - 1, 1) if masked else line
         )
     return cv2.addWeighted(paint, 0.5, canvas, 0.5, 0) if masked else paint
+
+
+def _draw_skeletons(
+    canvas: np.ndarray,
+    detections: Detections,
+    order: list[int],
+    colors: list[tuple[int, int, int]],
+    line: int,
+) -> None:
+    layout = detections.keypoint_layout or KeypointLayout()
+    # Coordinates that are annotators' numbers name pixels: their centres are meant.
+    to_centres = 0.5 - layout.annotation_offset
+    for index in order:
+        points, scores = detections.keypoints[index, :, :2], detections.keypoints[index, :, 2]
+        visible = scores >= layout.visible_score
+        draw_keypoints(canvas, points + to_centres, visible, layout.skeleton, colors[index], line)
 
 
 def _draw_outline(

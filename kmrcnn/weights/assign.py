@@ -67,7 +67,8 @@ def load_weights(
     """Loads a published or own weight file into a model.
 
     The file may be a PyTorch .pth with torchvision's or Detectron2's names, a Detectron2 .pkl, an
-    .npz of our names, a .keras model or a .weights.h5 file; which it is, its content says.
+    .h5 of Matterport's Mask R-CNN, an .npz of our names, a .keras model or a .weights.h5 file;
+    which it is, its content says.
 
     If the file is of other classes than the model, the layers with outputs per class (class logits,
     box deltas, mask logits) stay freshly initialised, except that with class names on both sides
@@ -77,7 +78,7 @@ def load_weights(
     Args:
         model: From `build_model`; `model.config` is its ModelConfig.
         path: The file.
-        format: "torchvision", "detectron2" or "native"; None tells it from the names in the file.
+        format: "torchvision", "detectron2", "matterport" or "native"; None tells it from the names in the file.
         class_names: Names of the file's classes, in order. None: those a .keras file says, else
             unknown, and equal numbers of classes are taken for equal classes.
 
@@ -129,6 +130,7 @@ def load_tensors(
         path: What the report calls them.
     """
     config: ModelConfig = model.config
+    tensors = source.prepare(tensors)
     variables = canonical_weights(model)
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
     num_classes = _num_classes(tensors, config, source, class_names)
@@ -174,7 +176,7 @@ def _num_channels(
     kernel = _find(tensors, STEM_KERNEL, config, source)
     if kernel is None or kernel.ndim != 4:
         return None
-    return kernel.shape[2 if source is NATIVE else 1]
+    return kernel.shape[source.input_axis]
 
 
 def _find(

@@ -15,7 +15,7 @@ _NAME = re.compile(
         (?P<backbone>(?:stem|res\d+_\d+)/.+)      # with or without backbone/.../ before it
       | (?P<neck>(?:lateral|output)\d+/.+)
       | rpn/(?:.*/)?(?P<rpn_layer>(?:conv\d+|objectness|deltas)/.+)
-      | roi_heads/(?:.*/)?(?P<branch>box|mask)/(?:.*/)?
+      | roi_heads/(?:.*/)?(?P<branch>box|mask|keypoint)/(?:.*/)?
         (?P<head_layer>(?:conv\d+|fc\d+|deconv|class_logits|box_deltas|logits)/.+)
     )""",
     re.VERBOSE,
@@ -25,8 +25,8 @@ _NAME = re.compile(
 def canonical_name(path: str, model_name: str = "") -> str:
     """Our name for a variable's path.
 
-    A path that is of none of the layers of a Faster or Mask R-CNN begins with its part all the
-    same, or, if it has none, is only freed of the model's name.
+    A path that is of none of the layers of a Faster, Mask or Keypoint R-CNN begins with its part
+    all the same, or, if it has none, is only freed of the model's name.
 
     Example:
         >>> canonical_name("generalized_rcnn/backbone/res_net/stem/kernel")

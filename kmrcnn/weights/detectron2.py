@@ -1,4 +1,4 @@
-"""Names of Detectron2's Faster and Mask R-CNN with a ResNet or ResNeXt, with and without FPN.
+"""Names of Detectron2's Faster, Mask and Keypoint R-CNN: ResNet or ResNeXt, with and without FPN.
 
 Layouts are PyTorch's, the classes' order is ours: background last, and only in the class logits.
 The statistics of a frozen batch norm may be absent, as in files that came from Caffe2, which keeps
@@ -14,6 +14,7 @@ _BLOCK = "backbone/res{stage}_{block}"
 _RPN = "proposal_generator.rpn_head"
 _BOX = "roi_heads.box_head"
 _MASK = "roi_heads.mask_head"
+_KEYPOINT = "roi_heads.keypoint_head"
 _BODIES = ("backbone.bottom_up", "backbone")  # in a pyramid, alone
 _IDENTITY = {"moving_mean": 0.0, "moving_variance": 1.0}
 
@@ -60,6 +61,8 @@ _RULES = (
     Rule("roi_heads/mask/conv{i}/norm/{norm}", _MASK + ".mask_fcn{i}.norm.{norm}"),
     Rule("roi_heads/mask/deconv/{param}", _MASK + ".deconv.{param}", conv),
     Rule("roi_heads/mask/logits/{param}", _MASK + ".predictor.{param}", conv),
+    Rule("roi_heads/keypoint/conv{i}/{param}", _KEYPOINT + ".conv_fcn{i}.{param}", conv),
+    Rule("roi_heads/keypoint/deconv/{param}", _KEYPOINT + ".score_lowres.{param}", conv),
 )
 
 DETECTRON2 = Source(

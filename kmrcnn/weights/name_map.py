@@ -53,6 +53,11 @@ class Source:
     signature: tuple[str, ...]  # keys of which its files hold one, and no other system's
     ignored: tuple[str, ...] = ()  # regular expressions of keys that carry no weights of the model
     numbers: Callable[[dict[str, int], ModelConfig], dict[str, int]] = lambda fields, config: {}
+    # what is done to a file's tensors before names are looked up
+    prepare: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]] = lambda tensors: (
+        tensors
+    )
+    input_axis: int = 1  # of a convolution's kernel: its input channels
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from kmrcnn.weights.detectron2 import DETECTRON2
+from kmrcnn.weights.matterport import MATTERPORT
 from kmrcnn.weights.name_map import Source
 from kmrcnn.weights.native import NATIVE
 from kmrcnn.weights.torchvision import TORCHVISION
 
-SOURCES = {source.name: source for source in (TORCHVISION, DETECTRON2, NATIVE)}
+SOURCES = {source.name: source for source in (TORCHVISION, DETECTRON2, MATTERPORT, NATIVE)}
 
 
 def find_source(tensors: Mapping[str, np.ndarray], format: str | None = None) -> Source:

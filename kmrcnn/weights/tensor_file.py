@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from kmrcnn.weights.keras2_file import is_keras2_file, read_keras2_file
 from kmrcnn.weights.pickle_file import read_pickle_file
 from kmrcnn.weights.restricted_unpickler import damage_named
 from kmrcnn.weights.torch_file import LEGACY_MAGIC, read_torch_file
 
-FileKind = Literal["torch", "pickle", "npz", "keras_model", "keras_weights"]
+FileKind = Literal["torch", "pickle", "npz", "keras2", "keras_model", "keras_weights"]
 
 _LEGACY_TORCH = pickle.dumps(LEGACY_MAGIC, protocol=2)
 _WRAPPERS = ("model", "state_dict", "model_state_dict")  # keys under which checkpoints keep weights
@@ -34,14 +35,14 @@ def file_kind(path: str | Path) -> FileKind:
     if start.startswith(b"PK\x03\x04"):
         return _archive_kind(path)
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        return "keras_weights"
+        return "keras2" if is_keras2_file(path) else "keras_weights"
     if start.startswith(_LEGACY_TORCH):
         return "torch"
     if start.startswith(b"\x80"):
         return "pickle"
     raise ValueError(
         f"{str(path)!r} is no weight file: it must be a PyTorch .pth, a Detectron2 .pkl, a .npz, a "
-        f".keras or a .weights.h5 file. It begins with {start[:8]!r}"
+        f".keras or a .weights.h5 file, or an .h5 of Keras 2. It begins with {start[:8]!r}"
     )
 
 
@@ -60,7 +61,7 @@ def _archive_kind(path: Path) -> FileKind:
 
 
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
-    """Named tensors of a PyTorch, pickle or npz file.
+    """Named tensors of a PyTorch, pickle, npz or Keras 2 file.
 
     Of a training checkpoint only the weights count, that is what it keeps under "model",
     "state_dict" or "model_state_dict".
@@ -73,6 +74,8 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
         return _named_tensors(read_torch_file(path), path)
     if kind == "pickle":
         return _named_tensors(read_pickle_file(path), path)
+    if kind == "keras2":
+        return read_keras2_file(path)
     if kind == "npz":
         with damage_named(path, "npz file"), np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)

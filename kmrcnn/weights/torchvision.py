@@ -1,4 +1,4 @@
-"""Names of torchvision's Faster and Mask R-CNN (torchvision.models.detection, ResNet-FPN).
+"""Names of torchvision's Faster, Mask and Keypoint R-CNN (models.detection, ResNet-FPN).
 
 Second names are those of files saved before torchvision 0.13. Class rows there start with the
 background, which has a row (unused) in the box deltas and the mask logits too.
@@ -25,8 +25,11 @@ _MASK = "roi_heads.mask_predictor"
 
 
 def _numbers(fields: dict[str, int], config: ModelConfig) -> dict[str, int]:
-    """Place of the dense layers in a box head that is a list: convs, flatten, then dense, ReLU."""
-    return {"dense_index": config.box.num_convs + 2 * fields.get("i", 1) - 1}
+    """Places in heads that are lists: of a dense layer in a box head of convs, flatten, then dense,
+    ReLU; of a convolution in a keypoint head of convolution, ReLU.
+    """
+    i = fields.get("i", 1)
+    return {"dense_index": config.box.num_convs + 2 * i - 1, "keypoint_index": 2 * (i - 1)}
 
 
 _RULES = (
@@ -94,6 +97,16 @@ _RULES = (
         _MASK + ".mask_fcn_logits.{param}",
         conv,
         without_background,
+    ),
+    Rule(
+        "roi_heads/keypoint/conv{i}/{param}",
+        "roi_heads.keypoint_head.{keypoint_index}.{param}",
+        conv,
+    ),
+    Rule(
+        "roi_heads/keypoint/deconv/{param}",
+        "roi_heads.keypoint_predictor.kps_score_lowres.{param}",
+        conv,
     ),
 )
 

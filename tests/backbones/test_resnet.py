@@ -151,6 +151,60 @@ def _convolve_and_norm(conv, x):
     )
 
 
+def test_dilated_res5_keeps_the_stride_of_res4():
+    config = BackboneConfig(name="resnet50", blocks=(1, 1, 1, 3), res5_dilation=2, **NARROW)
+    backbone = ResNet(config)
+    assert shapes(backbone(images(48, 64)))["C5"] == (3, 4, 64)
+    assert backbone.feature_info["C5"] == (64, 16)
+    assert backbone.feature_info["C4"] == (32, 16)
+    odd = shapes(backbone(images(33, 47)))
+    assert odd["C4"][:2] == odd["C5"][:2] == (3, 3)
+    convs = [conv for block in backbone.stages[3] for conv in block.convs]
+    assert {(conv.kernel_size, conv.dilation) for conv in convs} == {(1, 1), (3, 2)}
+
+
+@pytest.mark.parametrize("height, width", [(5, 7), (2, 3)])  # the second is within the kernel
+def test_dilated_res5_against_sums_over_taps(height, width):
+    """Every output pixel of the stage as the sum over the kernel's taps, two pixels apart."""
+    config = BackboneConfig(name="resnet50", blocks=(1, 1, 1, 2), res5_dilation=2, **NARROW)
+    stage = ResNet(config).stages[3]
+    x = images(height, width, channels=32)
+    got = x
+    for block in stage:
+        got = block(got)
+        randomize(block)
+    got = x
+    for block in stage:
+        got = block(got)
+    want = x[0].astype("float64")
+    for block in stage:
+        want = _dilated_block(block, want)
+    np.testing.assert_allclose(got[0], want, rtol=1e-4, atol=1e-4)
+
+
+def _dilated_block(block, x):
+    first, second, third = block.convs
+    inner = np.maximum(_taps(first, x, distance=1), 0)
+    inner = np.maximum(_taps(second, inner, distance=2), 0)
+    shortcut = x if block.shortcut is None else _taps(block.shortcut, x, distance=1)
+    return np.maximum(_taps(third, inner, distance=1) + shortcut, 0)
+
+
+def _taps(conv, x, distance):
+    """Convolution of stride 1 with taps `distance` apart, zero outside, and its norm, float64."""
+    kernel = np.asarray(conv.kernel, "float64")
+    height, width = x.shape[:2]
+    out = np.zeros((height, width, kernel.shape[3]))
+    middle = kernel.shape[0] // 2
+    for row, column in np.ndindex(height, width):
+        for i, j in np.ndindex(kernel.shape[:2]):
+            y, z = row + (i - middle) * distance, column + (j - middle) * distance
+            if 0 <= y < height and 0 <= z < width:
+                out[row, column] += x[y, z] @ kernel[i, j]
+    gamma, beta, mean, variance = (np.asarray(v, "float64") for v in conv.norm.weights)
+    return (out - mean) / np.sqrt(variance + conv.norm.epsilon) * gamma + beta
+
+
 def test_identity_shortcut_only_where_shapes_agree():
     same, wider, strided = ResidualBlock(4, 2), ResidualBlock(8, 2), ResidualBlock(4, 2, strides=2)
     for block in (same, wider, strided):

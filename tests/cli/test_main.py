@@ -71,6 +71,19 @@ def test_presets_lists_the_published_models(capsys):
     assert line.split()[1:4] == ["37.9", "34.6", "coco"]
 
 
+def test_presets_are_grouped_by_task_and_publisher(capsys):
+    main(["presets"])
+    groups = {}
+    for block in capsys.readouterr().out.split("\n\n")[1:]:
+        title, *rows = block.splitlines()
+        groups[title] = [row.split()[0] for row in rows]
+    assert "maskrcnn_resnet50_fpn" in groups["Mask R-CNN, weights of torchvision:"]
+    assert "mask_rcnn_R_50_DC5_3x" in groups["Mask R-CNN, weights of detectron2:"]
+    assert "keypointrcnn_resnet50_fpn" in groups["Keypoint R-CNN, weights of torchvision:"]
+    assert "faster_rcnn_R_101_C4_3x" in groups["Faster R-CNN, weights of detectron2:"]
+    assert "mask_rcnn_X_101_64x4d_FPN" in groups["Mask R-CNN, to be trained:"]
+
+
 def test_presets_lists_training_configurations_apart(capsys):
     main(["presets"])
     models, recipes = capsys.readouterr().out.split("training configurations")

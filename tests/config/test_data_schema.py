@@ -2,7 +2,7 @@
 
 import pytest
 
-from kmrcnn.config.data_schema import ColorConfig, DataConfig, ScaleJitterConfig
+from kmrcnn.config.data_schema import ColorConfig, DataConfig, KeypointDataConfig, ScaleJitterConfig
 from kmrcnn.config.from_dict import from_dict
 
 
@@ -12,12 +12,14 @@ def test_nested_yaml_mapping():
         {
             "scale_jitter": {"size": [512, 640], "max_scale": 1.5},
             "color": {"hue": 0.1},
+            "keypoints": {"number": 5, "flip_pairs": [[1, 2]]},
             "short_sides": [640, 800],
             "canvas_sizes": [[64, 96], [96, 64]],
         },
     )
     assert config.scale_jitter == ScaleJitterConfig((512, 640), 0.1, 1.5)
     assert config.color == ColorConfig(hue=0.1)
+    assert config.keypoints == KeypointDataConfig(5, 0.5, ((1, 2),))
     assert config.canvas_sizes == ((64, 96), (96, 64))
 
 

@@ -1,8 +1,6 @@
 import dataclasses
 
 import pytest
-import yaml
-
 from kmrcnn.config.loader import dump, from_dict, list_presets, load_preset
 from kmrcnn.config.schema import (
     AnchorConfig,
@@ -14,20 +12,35 @@ from kmrcnn.config.schema import (
     Preset,
     RPNConfig,
 )
+from kmrcnn.config.strict_yaml import parse_yaml
 
-COCO = [
+TORCHVISION = [
     "maskrcnn_resnet50_fpn",
     "maskrcnn_resnet50_fpn_v2",
     "fasterrcnn_resnet50_fpn",
     "fasterrcnn_resnet50_fpn_v2",
-    "mask_rcnn_R_50_FPN_1x",
-    "mask_rcnn_R_50_FPN_3x",
-    "mask_rcnn_R_101_FPN_3x",
-    "mask_rcnn_X_101_32x8d_FPN_3x",
-    "faster_rcnn_R_50_FPN_3x",
 ]
-TORCHVISION = [name for name in COCO if "resnet50" in name]
-DETECTRON2 = [name for name in COCO if name not in TORCHVISION]
+NETS = ("R_50_{}_1x", "R_50_{}_3x", "R_101_{}_3x")
+PYRAMID = [
+    f"{kind}_rcnn_{net}_3x"
+    for kind in ("mask", "faster")
+    for net in ("R_50_FPN", "R_101_FPN", "X_101_32x8d_FPN")
+] + ["mask_rcnn_R_50_FPN_1x", "faster_rcnn_R_50_FPN_1x"]
+ONE_MAP = [
+    f"{kind}_rcnn_{net.format(form)}"
+    for kind in ("mask", "faster")
+    for form in ("C4", "DC5")
+    for net in NETS
+]
+NORMALISED = [
+    "mask_rcnn_R_50_FPN_3x_gn",
+    "mask_rcnn_R_50_FPN_3x_syncbn",
+    "scratch_mask_rcnn_R_50_FPN_3x_gn",
+    "scratch_mask_rcnn_R_50_FPN_9x_gn",
+    "scratch_mask_rcnn_R_50_FPN_9x_syncbn",
+] + [f"mask_rcnn_{net}_FPN_{n}ep_LSJ" for net in ("R_50", "R_101") for n in (100, 200, 400)]
+DETECTRON2 = PYRAMID + ONE_MAP + NORMALISED
+COCO = TORCHVISION + DETECTRON2
 
 
 def test_from_dict_fills_nested_dataclasses_and_keeps_defaults():
@@ -166,11 +179,16 @@ def test_wrong_files_are_errors(tmp_path, text, part):
         load_preset(path)
 
 
+def test_dump_quotes_what_reads_as_a_number():
+    preset = Preset(checkpoints={"coco": Checkpoint(md5="3e0943")})
+    assert from_dict(Preset, parse_yaml(dump(preset), "text")) == preset
+
+
 def test_dump_is_resolved_yaml_that_reads_back(tmp_path):
     for name in list_presets():
         preset = load_preset(name)
         text = dump(preset)
-        assert from_dict(Preset, yaml.safe_load(text)) == preset
+        assert from_dict(Preset, parse_yaml(text, name)) == preset
         path = tmp_path / "again.yaml"
         path.write_text(text)
         assert load_preset(path) == preset
@@ -191,6 +209,7 @@ def test_published_presets_say_where_their_weights_are(name):
         assert preset.model.category_ids is None
     else:
         assert coco.format == "detectron2" and f"/{name}/" in coco.url and coco.sha256 is None
+        assert coco.url.endswith(f"/model_final_{coco.md5}.pkl") and len(coco.md5) == 6
         assert preset.model.num_classes == 80 and preset.model.category_ids[-1] == 90
 
 
@@ -229,26 +248,81 @@ def test_torchvision_presets_follow_its_defaults(name):
         assert m.mask == MaskConfig(norm=norm, target="soft", paste="integer_box")
 
 
+def _detectron2_input(name):
+    divided = "X_101" in name or "9x" in name
+    return InputConfig(
+        channel_order="bgr",
+        mean=(103.53, 116.28, 123.675),
+        std=(57.375, 57.12, 58.395) if divided else (1.0, 1.0, 1.0),
+        resize="antialiased_uint8",
+        size_rounding="half_up",
+        pad_multiple=1 if "C4" in name or "DC5" in name else 32,
+    )
+
+
 @pytest.mark.parametrize("name", DETECTRON2)
 def test_detectron2_presets_follow_its_defaults(name):
     m, x101 = load_preset(name).model, "X_101" in name
-    assert m.input == InputConfig(
-        channel_order="bgr",
-        mean=(103.53, 116.28, 123.675),
-        std=(57.375, 57.12, 58.395) if x101 else (1.0, 1.0, 1.0),
-        resize="antialiased_uint8",
-        size_rounding="half_up",
-    )
-    assert m.backbone == BackboneConfig(
-        name="resnet101" if "101" in name else "resnet50",
-        groups=32 if x101 else 1,
-        width_per_group=8 if x101 else 64,
-        stride_in_1x1=not x101,
-    )
-    assert m.anchors == AnchorConfig()
-    assert m.rpn == RPNConfig()
+    assert m.input == _detectron2_input(name)
+    assert (m.backbone.groups, m.backbone.width_per_group) == ((32, 8) if x101 else (1, 64))
+    assert m.backbone.name == ("resnet101" if "101" in name else "resnet50")
+    assert m.backbone.norm_epsilon == 1e-5
     assert (m.pooler.aligned, m.pooler.sampling_ratio) == (True, 0)
     assert (m.pooler.level_epsilon, m.pooler.level_epsilon_on) == (1e-8, "ratio")
-    assert (m.box.num_fcs, m.box.norm, m.box.min_size, m.box.smooth_l1_beta) == (2, "none", 0, 0)
+    assert (m.box.min_size, m.box.smooth_l1_beta, m.box.score_threshold) == (0, 0, 0.05)
     if m.mask is not None:
-        assert m.mask == MaskConfig(target="binary", paste="grid_sample")
+        assert (m.mask.target, m.mask.paste) == ("binary", "grid_sample")
+
+
+@pytest.mark.parametrize("name", PYRAMID)
+def test_detectron2_presets_with_a_pyramid(name):
+    m = load_preset(name).model
+    assert m.backbone == dataclasses.replace(
+        BackboneConfig(stride_in_1x1="X_101" not in name),
+        name=m.backbone.name,
+        groups=m.backbone.groups,
+        width_per_group=m.backbone.width_per_group,
+    )
+    assert (m.anchors, m.rpn, m.pooler.stage) == (AnchorConfig(), RPNConfig(), "none")
+    assert (m.box.num_convs, m.box.num_fcs, m.box.norm) == (0, 2, "none")
+    assert m.mask in (None, MaskConfig())
+
+
+@pytest.mark.parametrize("name", ONE_MAP)
+def test_detectron2_presets_with_one_map(name):
+    m, c4 = load_preset(name).model, "C4" in name
+    assert m.neck.name == "single_level" and m.backbone.stride_in_1x1
+    assert (m.backbone.last_stage, m.backbone.res5_dilation) == ((4, 1) if c4 else (5, 2))
+    assert m.pooler.stage == ("res5" if c4 else "none")
+    assert m.anchors == AnchorConfig(sizes=((32.0, 64.0, 128.0, 256.0, 512.0),))
+    assert m.rpn == RPNConfig(
+        pre_nms_top_n=6000, pre_nms_top_n_train=12000, post_nms_top_n_train=2000
+    )
+    assert (m.box.pooled_size, m.box.num_fcs) == ((14, 0) if c4 else (7, 2))
+    assert m.mask in (None, MaskConfig(num_convs=0 if c4 else 4))
+
+
+@pytest.mark.parametrize("name", NORMALISED)
+def test_detectron2_presets_with_normalised_heads(name):
+    m = load_preset(name).model
+    norm = "group_norm" if name.endswith("gn") else "sync_batch_norm"
+    parts = (m.backbone, m.neck, m.box, m.mask)
+    assert [(part.norm, part.norm_groups) for part in parts] == [(norm, 32)] * 4
+    assert (m.box.num_convs, m.box.num_fcs) == (4, 1)
+    assert m.rpn == RPNConfig(num_convs=2 if "LSJ" in name else 1)
+    assert m.backbone.freeze_at == (0 if "LSJ" in name or "scratch" in name else 2)
+    assert m.backbone.stride_in_1x1 == ("LSJ" in name or name == "mask_rcnn_R_50_FPN_3x_syncbn")
+
+
+@pytest.mark.parametrize(
+    "name,network,groups,width",
+    [
+        ("mask_rcnn_X_101_64x4d_FPN", "resnet101", 64, 4),
+        ("mask_rcnn_X_152_32x8d_FPN", "resnet152", 32, 8),
+    ],
+)
+def test_presets_without_published_weights(name, network, groups, width):
+    preset = load_preset(name)
+    backbone = preset.model.backbone
+    assert preset.checkpoints == {} and not backbone.stride_in_1x1
+    assert (backbone.name, backbone.groups, backbone.width_per_group) == (network, groups, width)

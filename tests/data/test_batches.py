@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kmrcnn.config.data_schema import DataConfig
+from kmrcnn.config.data_schema import DataConfig, KeypointDataConfig
 from kmrcnn.config.schema import InputConfig
 from kmrcnn.data.batches import check_canvas_sizes, to_inputs
 
@@ -21,6 +21,7 @@ def rows(size=(40, 50), numbers=(2, 3)):
         "classes": np.ones((count, largest), np.int32),
         "masks": np.ones((count, largest, 8, 8), np.uint8),
         "mask_windows": np.ones((count, largest, 4), np.float32),
+        "keypoints": np.ones((count, largest, 3, 3), np.float32),
     }
 
 
@@ -58,6 +59,13 @@ def test_canvas(canvases, expected):
 def test_masks_are_left_out():
     targets = make(DataConfig(masks=False))["targets"]
     assert set(targets) == {"boxes", "classes", "valid"}
+
+
+def test_keypoints_are_padded():
+    config = DataConfig(masks=False, slots=(5,), keypoints=KeypointDataConfig(3))
+    keypoints = make(config, numbers=(2, 3))["targets"]["keypoints"].numpy()
+    assert keypoints.shape == (2, 5, 3, 3)
+    assert keypoints[:, :3].all() and not keypoints[:, 3:].any()
 
 
 def test_canvas_sizes_are_checked():

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from kmrcnn.config.data_schema import ColorConfig, DataConfig, ScaleJitterConfig
+from kmrcnn.config.data_schema import ColorConfig, DataConfig, KeypointDataConfig, ScaleJitterConfig
 from kmrcnn.config.schema import InputConfig
 from kmrcnn.data.pipeline import make_pipeline, steps_per_epoch
 from kmrcnn.data.preprocess import to_network
 from kmrcnn.data.targets import to_example
-from tests.data.augment.painted import painted, require_agreement
+from tests.data.augment.painted import LEVEL, painted, pixels_under, require_agreement
 
 PLAIN = DataConfig(horizontal_flip=0.0, slots=(4, 16), mask_crop_size=32)
 LIVELY = DataConfig(
@@ -113,6 +113,22 @@ def test_crops_pasted_back_equal_the_full_masks():
             order = example.classes
             np.testing.assert_array_equal(example.boxes, DATASET[index].boxes[order])
             np.testing.assert_array_equal(example.image, DATASET[index].image)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_keypoints_lie_on_the_pixels_they_name(training):
+    """Painted points are pixel centres less the offset that models of whole numbers add."""
+    examples = [painted(places, image_id=i) for i, places in enumerate(PLACES)]
+    for example in examples:
+        example.keypoints[..., :2] -= 0.5 * (example.keypoints[..., 2:] > 0)
+    config = dataclasses.replace(PLAIN, horizontal_flip=1.0, keypoints=KeypointDataConfig(3))
+    for batch in batches(examples, config=config, training=training):
+        assert batch["targets"]["keypoints"].shape[1:] == (4, 3, 3)
+        for row in range(len(batch["images"])):
+            example = to_example(batch, row, input_config())
+            for point in (0, 1):
+                levels = np.rint(pixels_under(example, point) / LEVEL)
+                np.testing.assert_array_equal(levels, example.classes + 1)
 
 
 @pytest.mark.parametrize("flips", [{"horizontal_flip": 1.0}, {"quarter_turn": 1.0}], ids=str)

@@ -20,9 +20,10 @@ def test_shapes_and_types():
         ((3,), "int32"),
         ((3, 20, 20), "uint8"),
         ((3, 4), "float32"),
+        ((3, 0, 3), "float32"),
     ]
     empty = make_targets(painted(()), SIZE, 20, 10)
-    assert [value.shape for value in empty] == [(0, 4), (0,), (0, 20, 20), (0, 4)]
+    assert [value.shape for value in empty] == [(0, 4), (0,), (0, 20, 20), (0, 4), (0, 0, 3)]
 
 
 def test_largest_first_and_smallest_dropped():
@@ -66,3 +67,16 @@ def test_without_masks():
 def test_boxes_are_clipped():
     example = dataclasses.replace(painted(masks=False), boxes=np.float32([[-3, -2, 9, 8]] * 3))
     assert make_targets(example, SIZE, None, 1).boxes.tolist() == [[0, 0, 9, 8]]
+
+
+@pytest.mark.parametrize("crop_size", [None, 20])
+def test_keypoints_scale_with_the_picture_and_stay_with_their_objects(crop_size):
+    targets = make_targets(painted(), (SIZE[0] * 2, SIZE[1] * 3), crop_size, 2, 3)
+    np.testing.assert_array_equal(targets.keypoints, painted().keypoints[[1, 0]] * [3, 2, 1])
+
+
+def test_keypoints_must_be_there_and_as_many_as_the_model_has():
+    with pytest.raises(ValueError, match="'painted' must have the 17 keypoints.*Received: 3"):
+        make_targets(painted(), SIZE, 20, 10, 17)
+    with pytest.raises(ValueError, match="Received: none"):
+        make_targets(painted(keypoints=False), SIZE, 20, 10, 3)

@@ -11,7 +11,10 @@ class Oracle:
 
     def __init__(self, names=("cat", "dog"), masks=True, batch_size=1):
         self.config = SimpleNamespace(
-            class_names=names, num_classes=len(names), mask=SimpleNamespace() if masks else None
+            class_names=names,
+            num_classes=len(names),
+            mask=SimpleNamespace() if masks else None,
+            keypoint=None,
         )
         self.batch_size = batch_size
         self.batches = []

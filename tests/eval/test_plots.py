@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from kmrcnn.eval.coco_evaluator import CocoEvaluator
-from kmrcnn.eval.plots import plot_confusion, write_plots
+from kmrcnn.eval.plots import plot_confusion, plot_learning_curve, write_plots
 from tests.eval.coco_case import coco, results
 
 LEFT, RIGHT = (0, 0, 20, 20), (40, 0, 60, 20)
@@ -44,3 +44,16 @@ def test_without_matplotlib_the_error_says_what_to_install(tmp_path, monkeypatch
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match="pip install matplotlib"):
         plot_confusion(np.zeros((1, 1)), [], tmp_path / "matrix.png")
+
+
+def test_learning_curve(tmp_path):
+    pytest.importorskip("matplotlib")
+    history = [{"epoch": i, "loss": 1 / i, "val_loss": 1.2 / i} for i in (1, 2, 3)]
+    plain = plot_learning_curve(history, tmp_path / "plain.png")
+    history[2]["val_mask_ap"] = 0.4
+    scored = plot_learning_curve(history, tmp_path / "scored.png")
+    right = [np.asarray(Image.open(path).convert("L"))[:, 700:] for path in (plain, scored)]
+    assert (right[0] != right[1]).any()  # the AP appears
+    with pytest.raises(ValueError, match="at least one epoch"):
+        plot_learning_curve([], tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()

@@ -8,13 +8,16 @@ it is.
 from __future__ import annotations
 
 import functools
+import re
 
 import keras
 import numpy as np
 import pytest
 
 from kmrcnn.data.preprocess import pad_to_canvas, to_network
+from kmrcnn.layers.deconv_upsample import double
 from kmrcnn.models.build import build_model
+from kmrcnn.postprocess.keypoints import double_heatmaps, heatmaps_to_keypoints
 from kmrcnn.postprocess.to_original import frame_scale, to_original_frame
 from kmrcnn.roi.packing import pack
 from kmrcnn.weights.assign import load_tensors
@@ -23,7 +26,6 @@ from tests.conftest import CASES
 from tests.reference_cases import Case
 
 PENDING = (
-    "keypoint",
     "cascade",
     "dconv",
     "panoptic",
@@ -187,6 +189,9 @@ def _original_size(run, image) -> tuple[int, int]:
     case = run.case
     if "output_size" in case.info:
         return tuple(case.info["output_size"][image])
+    stated = re.search(r"output (\d+)x(\d+)", str(case.info.get("settings")))
+    if stated:
+        return int(stated.group(1)), int(stated.group(2))
     if case.source == "detectron2":
         return tuple(case.arrays[f"out/{image}/pred_masks"].shape[1:])
     return case.images[image].shape[:2]
@@ -194,12 +199,17 @@ def _original_size(run, image) -> tuple[int, int]:
 
 def _final(run, image) -> dict:
     outputs = {k: v[image] for k, v in run.outputs.items()}
+    config = run.case.config
     return to_original_frame(
-        outputs, run.sizes[image], _original_size(run, image), run.case.config.mask
+        outputs,
+        run.sizes[image],
+        _original_size(run, image),
+        config.mask,
+        keypoint_config=config.keypoint,
     )
 
 
-def test_detections_and_masks(run):
+def test_detections_and_their_masks_and_keypoints(run):
     case, _model, _inputs, _sizes = run.case, run.model, run.inputs, run.sizes
     for image in range(len(case.images)):
         got = _final(run, image)
@@ -214,7 +224,10 @@ def test_detections_and_masks(run):
         np.testing.assert_array_equal(got["classes"][order], labels)
         np.testing.assert_allclose(got["boxes"][order], boxes, atol=1e-2)
         np.testing.assert_allclose(got["scores"][order], scores, atol=1e-4)
-        _compare_masks(case, image, got["masks"][order])
+        if got["masks"] is not None:
+            _compare_masks(case, image, got["masks"][order])
+        if got["keypoints"] is not None:
+            _compare_keypoints(case, image, got["keypoints"][order])
 
 
 def _match(got: dict, boxes: np.ndarray, labels: np.ndarray) -> list[int]:
@@ -230,6 +243,15 @@ def _compare_masks(case, image, masks):
         want = want[:, 0] > 0.5
     equal = (masks[: len(want)] == want).mean()
     assert equal >= 0.999
+
+
+def _compare_keypoints(case, image, keypoints):
+    want = case.output(image, "keypoints")
+    scores = want[..., 2]
+    if case.source == "torchvision":
+        scores = case.output(image, "keypoints_scores")
+    np.testing.assert_allclose(keypoints[..., :2], want[..., :2], atol=0.5)
+    np.testing.assert_allclose(keypoints[..., 2], scores, atol=1e-3)
 
 
 def _reference_detections(run) -> np.ndarray:
@@ -251,13 +273,39 @@ def _mask_logits(run) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_mask_logits(run):
+    if not run.case.has("mid/mask_logits"):
+        pytest.skip("the case has no masks")
     got, want = _mask_logits(run)
     np.testing.assert_allclose(got, want, atol=1e-3)
 
 
+def test_keypoint_logits(run):
+    if run.case.config.keypoint is None:
+        pytest.skip("the case has no keypoints")
+    is_doubled = run.case.has("mid/kp_logits")
+    want = run.case.arrays["mid/kp_logits" if is_doubled else "mid/kp_lowres"]
+    boxes = _reference_detections(run)[:, : len(want)]
+    packed = pack(boxes, np.ones(boxes.shape[:2], bool))
+    got = run.model.roi_heads.branches["keypoint"].predict_packed(run.pyramid, packed)
+    got = double(got) if is_doubled else got
+    np.testing.assert_allclose(nchw(got), want, atol=1e-3)
+
+
+def test_keypoints_of_the_graph_are_those_of_the_heatmaps(run):
+    """But for maps with two equal peaks, which random weights give now and then."""
+    if run.case.config.keypoint is None:
+        pytest.skip("the case has no keypoints")
+    outputs = {name: value[0] for name, value in run.outputs.items()}
+    valid = outputs["valid"]
+    maps = double_heatmaps(outputs["keypoint_heatmaps"][valid])
+    want = heatmaps_to_keypoints(maps, outputs["boxes"][valid], run.case.config.keypoint.score)
+    distance = np.abs(outputs["keypoints"][valid] - want).max(axis=-1)
+    assert (distance < 1e-2).mean() > 0.9
+
+
 def test_soft_masks(run):
     case, _model, _inputs = run.case, run.model, run.inputs
-    if case.source != "torchvision" or case.is_subsampled:
+    if case.source != "torchvision" or case.is_subsampled or case.config.mask is None:
         pytest.skip("only torchvision returns soft masks")
     outputs = {k: v[0] for k, v in run.outputs.items()}
     from kmrcnn.postprocess.paste_masks import paste_masks
@@ -286,11 +334,14 @@ def _training_targets(case, inputs, sizes) -> dict[str, np.ndarray]:
         canvas = np.zeros((len(masks), *inputs["images"].shape[1:3]), "uint8")
         canvas[:, : size[0], : size[1]] = _nearest(masks, size)
         classes = stored["labels"] - 1 if torchvision else stored["classes"]
-        images.append((stored["boxes"] * np.tile(scale[::-1], 2), classes, canvas))
-    boxes, classes, masks = (np.stack(values) for values in zip(*images))
+        points = stored.get("keypoints", np.zeros((len(masks), 0, 3), "float32"))
+        points = points * np.array([*scale[::-1], 1], "float32")
+        images.append((stored["boxes"] * np.tile(scale[::-1], 2), classes, canvas, points))
+    boxes, classes, masks, keypoints = (np.stack(values) for values in zip(*images))
     height, width = inputs["images"].shape[1:3]
     return {
         "boxes": boxes,
+        "keypoints": keypoints,
         "classes": classes.astype("int32"),
         "valid": np.ones(classes.shape, bool),
         "masks": masks,
@@ -304,6 +355,7 @@ LOSS_NAMES = {  # ours: torchvision's, Detectron2's
     "loss_cls": ("loss_classifier", "loss_cls"),
     "loss_box": ("loss_box_reg", "loss_box_reg"),
     "loss_mask": ("loss_mask", "loss_mask"),
+    "loss_keypoint": ("loss_keypoint", "loss_keypoint"),
 }
 
 
@@ -315,6 +367,7 @@ def test_training_losses(run):
         pytest.skip("the case holds no training step")
     targets = _training_targets(case, inputs, sizes)
     losses = model(inputs | {"targets": targets}, training=True)
-    for name, theirs in LOSS_NAMES.items():
+    for name in losses:
+        theirs = LOSS_NAMES[name]
         want = float(stored[theirs[case.source == "detectron2"]])
         np.testing.assert_allclose(float(losses[name]), want, rtol=1e-4, err_msg=name)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kmrcnn.config.schema import MaskConfig
+from kmrcnn.config.schema import KeypointConfig, MaskConfig
 from kmrcnn.postprocess.to_original import frame_scale, to_original_frame
 
 
@@ -82,3 +82,26 @@ def test_inputs_are_not_changed():
     to_original_frame(values, (10, 10), (20, 20), MaskConfig())
     for name in before:
         np.testing.assert_array_equal(values[name], before[name])
+
+
+def test_keypoints_are_scaled_per_axis():
+    values = outputs([[0, 0, 9, 9], [1, 1, 8, 8]], [0.9, 0.1])
+    del values["masks"]
+    values["keypoints"] = np.float32([[[2, 3, 0.7]], [[4, 5, 0.2]]])
+    found = to_original_frame(values, (10, 10), (20, 30), score_threshold=0.5)
+    np.testing.assert_allclose(found["keypoints"], [[[6, 6, 0.7]]])
+    assert to_original_frame(outputs([]), (9, 9), (9, 9), MaskConfig())["keypoints"] is None
+
+
+def test_heatmaps_are_read_in_the_network_frame():
+    """An original pixel is a quarter of the network's: points lie on the network's pixels."""
+    values = outputs([[0, 0, 8, 8]])
+    del values["masks"]
+    maps = np.zeros((1, 28, 28, 1), np.float32)
+    maps[0, 7, 21] = 9.0
+    values |= {"keypoint_heatmaps": maps, "keypoints": np.zeros((1, 1, 3), np.float32)}
+    config = KeypointConfig(num_keypoints=1, score="logit")
+    found = to_original_frame(values, (10, 10), (40, 40), keypoint_config=config)
+    x, y, score = found["keypoints"][0, 0]
+    assert x % 4 == y % 4 == 2  # centres
+    assert abs(x - 4 * 8 * 21.5 / 28) <= 2 and abs(y - 4 * 8 * 7.5 / 28) <= 2 and score > 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kmrcnn.structures.detections import Detection, Detections
+from kmrcnn.structures.keypoint_layout import KeypointLayout
 from kmrcnn.structures.masks import polygons_to_mask, rle_to_mask
 
 NAMES = ("cat", "dog", "person")
@@ -191,3 +192,38 @@ def test_supervision_missing_names_the_pip_line(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "supervision", None)
     with pytest.raises(ImportError, match="pip install supervision"):
         make().to_supervision()
+
+
+POINTS = np.arange(18, dtype=np.float32).reshape(3, 2, 3)
+LAYOUT = KeypointLayout(("nose", "tail"), ((0, 1),))
+
+
+def test_keypoints_go_with_their_detections():
+    found = make(keypoints=POINTS, keypoint_layout=LAYOUT)
+    np.testing.assert_array_equal(found[1].keypoints, POINTS[1])
+    np.testing.assert_array_equal(found[[2, 0]].keypoints, POINTS[[2, 0]])
+    assert found[:1].keypoint_layout is LAYOUT and make()[0].keypoints is None
+    assert "with masks and keypoints" in repr(found)
+    nothing = Detections.empty((4, 5), num_keypoints=2)
+    assert nothing.keypoints.shape == (0, 2, 3) and "keypoints" in repr(nothing)
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (2, 2, 3), (3, 2, 4)])
+def test_keypoints_of_a_wrong_shape_are_refused(shape):
+    with pytest.raises(ValueError, match="`keypoints` must have shape"):
+        make(keypoints=np.zeros(shape))
+
+
+@pytest.mark.parametrize("offset", [0.5, 0.0])
+def test_keypoints_in_coco_files_are_the_annotators_numbers(offset):
+    layout = KeypointLayout(annotation_offset=offset)
+    result = make(keypoints=POINTS, keypoint_layout=layout).to_coco(7)[1]
+    x, y = 6 - offset, 7 - offset
+    assert result["keypoints"] == [x, y, 8.0, x + 3, y + 3, 11.0]
+
+
+def test_keypoints_as_plain_values():
+    plain = json.loads(make(keypoints=POINTS, keypoint_layout=LAYOUT).to_json())
+    assert plain["keypoint_names"] == ["nose", "tail"]
+    assert plain["detections"][2]["keypoints"] == POINTS[2].tolist()
+    assert "keypoint_names" not in make().to_dict()

@@ -126,14 +126,21 @@ def test_the_history_is_a_file_of_rows_with_the_learning_rate(tmp_path, model):
 
 
 def test_pictures_for_tensorboard(tmp_path, model, scenes):
-    if importlib.util.find_spec("tensorboard") is None:
-        pytest.skip("TensorBoard is not installed")
+    pytest.importorskip("tensorboard")
     pictures = PredictionImages(tmp_path, scenes, PlainCopy(model), number=2)
     attached(pictures, model).on_epoch_end(0)
     (events,) = tmp_path.iterdir()
     content = events.read_bytes()
     assert b"prediction_0" in content and b"prediction_1" in content
     assert content.count(b"\x89PNG") == 2
+
+
+def test_pictures_without_tensorboard_are_an_error_that_says_what_to_install(
+    tmp_path, model, scenes, monkeypatch
+):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install tensorboard"):
+        PredictionImages(tmp_path, scenes, PlainCopy(model))
 
 
 @pytest.mark.parametrize("name,mode", [("val_mask_ap", "max"), ("val_loss_mask", "min")])

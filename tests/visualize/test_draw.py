@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kmrcnn.structures.detections import Detections
+from kmrcnn.structures.keypoint_layout import KeypointLayout
 from kmrcnn.visualize.colors import NUM_COLORS, class_color, text_color
 from kmrcnn.visualize.draw import as_rgb, draw_detections
 from kmrcnn.visualize.labels import Label, draw_labels
@@ -160,3 +161,40 @@ def _seconds(function, *args) -> float:
     start = time.perf_counter()
     function(*args)
     return time.perf_counter() - start
+
+
+def with_keypoints(points, offset=0.5, **layout) -> Detections:
+    layout = KeypointLayout(annotation_offset=offset, **layout)
+    found = make([[20, 20, 140, 100]], masks=False)
+    return dataclasses.replace(found, keypoints=np.float32([points]), keypoint_layout=layout)
+
+
+def changed(found, **options) -> np.ndarray:
+    """Rows and columns of what keypoints add to the picture."""
+    options = {"boxes": False, "labels": False} | options
+    picture = draw_detections(GREY, found, **options)
+    return np.argwhere((picture != GREY).any(axis=-1))
+
+
+def test_a_keypoint_is_drawn_around_its_place():
+    for offset, place in ((0.5, 60.5), (0.0, 60.0)):  # a coordinate, and the number of a pixel
+        spots = changed(with_keypoints([[place, place - 20, 0.9]], offset))
+        np.testing.assert_allclose(spots.mean(axis=0), [40, 60], atol=0.1)
+        assert np.ptp(spots, axis=0).max() < 10
+
+
+def test_bones_join_visible_points_only():
+    points = [[40.5, 40.5, 0.9], [80.5, 40.5, 0.9], [120, 90, 0.01]]
+    found = with_keypoints(points, skeleton=((0, 1), (1, 2)))
+    spots = changed(found)
+    assert (np.abs(spots[:, 0] - 40) < 6).all() and spots[:, 1].max() < 90
+    middle = draw_detections(GREY, found, boxes=False, labels=False)[40, 60]
+    np.testing.assert_array_equal(middle, class_color(0))
+    lower = dataclasses.replace(found.keypoint_layout, visible_score=0.0)
+    assert changed(dataclasses.replace(found, keypoint_layout=lower))[:, 1].max() > 110
+    assert len(changed(found, keypoints=False)) == 0
+
+
+def test_keypoints_beyond_the_picture_do_no_harm():
+    points = [[-50, 40, 0.9], [400, 90, 0.9]]
+    assert len(changed(with_keypoints(points, skeleton=((0, 1),)))) > 0

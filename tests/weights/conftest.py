@@ -7,6 +7,7 @@ _BLOCKS = {
     "resnet18": (2, 2, 2, 2),
     "resnet50": (3, 4, 6, 3),
     "resnet101": (3, 4, 23, 3),
+    "resnet152": (3, 8, 36, 3),
 }
 
 
@@ -51,9 +52,11 @@ def _backbone(config, channels):
 
 
 def expected_shapes(config):
-    """Our names and shapes of all weights of a Faster or Mask R-CNN with an FPN."""
+    """Our names and shapes of all weights of a Faster, Mask or Keypoint R-CNN: FPN, C4 or DC5."""
     shapes, outs = _backbone(config, config.input.channels)
     wide, k = config.neck.channels, config.num_classes
+    if config.neck.name == "single_level":
+        wide, outs = outs[config.backbone.last_stage - 2], []
     for level, channels in enumerate(outs, start=2):
         shapes |= _conv(f"neck/lateral{level}", 1, channels, wide, config.neck.norm)
         shapes |= _conv(f"neck/output{level}", 3, wide, wide, config.neck.norm)
@@ -62,11 +65,12 @@ def expected_shapes(config):
         shapes |= _conv(f"rpn/conv{i}", 3, wide, wide)
     shapes |= _conv("rpn/objectness", 1, wide, anchors)
     shapes |= _conv("rpn/deltas", 1, wide, 4 * anchors)
+    wide *= 2 if config.pooler.stage == "res5" else 1  # of what the heads see
     box, before = config.box, wide
     for i in range(1, box.num_convs + 1):
         shapes |= _conv(f"roi_heads/box/conv{i}", 3, before, box.conv_channels, box.norm)
         before = box.conv_channels
-    before *= box.pooled_size**2
+    before *= box.pooled_size**2 if box.reduce == "flatten" else 1
     dense = {f"fc{i}": box.fc_channels for i in range(1, box.num_fcs + 1)}
     dense |= {"class_logits": k + 1, "box_deltas": 4 if box.class_agnostic else 4 * k}
     for name, out in dense.items():
@@ -81,6 +85,13 @@ def expected_shapes(config):
         shapes |= _conv("roi_heads/mask/deconv", 2, before, mask.channels)
         shapes["roi_heads/mask/deconv/kernel"] = (2, 2, mask.channels, before)
         shapes |= _conv("roi_heads/mask/logits", 1, mask.channels, 1 if mask.class_agnostic else k)
+    if keypoint := config.keypoint:
+        before = wide
+        for i in range(1, keypoint.num_convs + 1):
+            shapes |= _conv(f"roi_heads/keypoint/conv{i}", 3, before, keypoint.channels)
+            before = keypoint.channels
+        shapes |= _conv("roi_heads/keypoint/deconv", 4, before, keypoint.num_keypoints)
+        shapes["roi_heads/keypoint/deconv/kernel"] = (4, 4, keypoint.num_keypoints, before)
     return shapes
 
 

@@ -10,10 +10,6 @@ from kmrcnn.weights.name_map import convert, find_keys
 from kmrcnn.weights.native import NATIVE
 from kmrcnn.weights.sources import SOURCES, find_source
 
-GROUP_NORM = [f"model.{part}.norm=group_norm" for part in ("backbone", "neck", "box", "mask")] + [
-    "model.box.num_convs=4",
-    "model.box.num_fcs=1",
-]
 LVIS = ["model.num_classes=1230", "model.class_names=null", "model.category_ids=null"]
 KEY_LISTS = {
     "tv_maskrcnn_resnet50_fpn": ("maskrcnn_resnet50_fpn", []),
@@ -24,7 +20,11 @@ KEY_LISTS = {
     "d2_mask_R101_FPN": ("mask_rcnn_R_101_FPN_3x", []),
     "d2_mask_X101_FPN": ("mask_rcnn_X_101_32x8d_FPN_3x", []),
     "d2_faster_R50_FPN": ("faster_rcnn_R_50_FPN_3x", []),
-    "d2_gn_R50_FPN": ("mask_rcnn_R_50_FPN_3x", GROUP_NORM),
+    "d2_mask_R50_C4": ("mask_rcnn_R_50_C4_3x", []),
+    "d2_mask_R50_DC5": ("mask_rcnn_R_50_DC5_3x", []),
+    "d2_gn_R50_FPN": ("mask_rcnn_R_50_FPN_3x_gn", []),
+    "tv_keypointrcnn_resnet50_fpn": ("keypointrcnn_resnet50_fpn", []),
+    "d2_keypoint_R50_FPN": ("keypoint_rcnn_R_50_FPN_1x", []),
     "d2_lvis_R50": ("mask_rcnn_R_50_FPN_3x", LVIS),
 }
 

@@ -13,6 +13,7 @@ from kmrcnn.data.augment.copy_paste import CopyPaste
 from kmrcnn.data.augment.crop import RandomCrop
 from kmrcnn.data.augment.flip import HorizontalFlip, VerticalFlip, left_right_pairs
 from kmrcnn.data.augment.iou_crop import IoUCrop
+from kmrcnn.data.augment.keypoint_offset import KeypointOffset
 from kmrcnn.data.augment.quarter_turn import RandomQuarterTurn
 from kmrcnn.data.augment.rotate import RandomRotation
 from kmrcnn.data.augment.scale_jitter import ScaleJitter
@@ -47,8 +48,8 @@ def make_augmentation(config: DataConfig, dataset: Sequence[Example]) -> Compose
 
     Args:
         config: Only what it turns on is in the result.
-        dataset: Where copy-paste takes the other picture; its `keypoint_names`, if it has any, say
-            which key points change places in a flip.
+        dataset: Where copy-paste takes the other picture. Its `keypoint_names`, if it has any, say
+            which key points change places in a flip, unless the configuration does.
     """
     geometry = Compose(_geometric_transforms(config, dataset))
     transforms: list[Transform] = [geometry]
@@ -64,6 +65,9 @@ def make_augmentation(config: DataConfig, dataset: Sequence[Example]) -> Compose
 def _geometric_transforms(config: DataConfig, dataset: Sequence[Example]) -> list[Transform]:
     pairs = tuple(left_right_pairs(getattr(dataset, "keypoint_names", ())))
     transforms: list[Transform] = []
+    if config.keypoints is not None:
+        pairs = config.keypoints.flip_pairs or pairs
+        transforms.append(KeypointOffset(config.keypoints.annotation_offset))
     if config.horizontal_flip:
         transforms.append(HorizontalFlip(config.horizontal_flip, pairs))
     if config.vertical_flip:

@@ -60,7 +60,7 @@ def _histogram(counts: Statistics) -> str:
         lines.append(f"  ... and {len(ordered) - len(shown)} classes more")
     absent = len(counts.instances_of_class) - len(present)
     if absent:
-        lines.append(f"  none of {_number(absent, 'class', 'classes')}")
+        lines.append(f"  no objects of {_number(absent, 'class', 'classes')}")
     return "\n".join(lines)
 
 

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from kmrcnn.config.data_schema import ColorConfig, DataConfig, ScaleJitterConfig
+from kmrcnn.config.data_schema import (
+    ColorConfig,
+    DataConfig,
+    KeypointDataConfig,
+    ScaleJitterConfig,
+)
 from kmrcnn.config.schema import InputConfig
 from kmrcnn.data.augment.compose import Compose, make_augmentation
 from kmrcnn.data.augment.flip import HorizontalFlip, VerticalFlip
@@ -72,3 +77,13 @@ def test_short_sides_are_drawn():
     sides = {draw_short_side(frame, between, rng).short_side for _ in range(60)}
     assert sides == {640, 641, 642, 643, 644}
     assert draw_short_side(frame, between, rng).long_side == 1333
+
+
+def test_configured_pairs_come_first_and_points_are_moved_before_the_flip():
+    config = DataConfig(horizontal_flip=1.0, keypoints=KeypointDataConfig(3, flip_pairs=((0, 1),)))
+    example, rng = painted(), np.random.default_rng(0)
+    found = make_augmentation(config, [example])(example, rng).keypoints
+    labelled = example.keypoints[:, [1, 0]]
+    np.testing.assert_allclose(found[:, :2, 0], example.size[1] - (labelled[..., 0] + 0.5))
+    np.testing.assert_allclose(found[:, :2, 1], labelled[..., 1] + 0.5)
+    assert not found[:, 2].any()  # not labelled

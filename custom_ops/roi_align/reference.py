@@ -100,6 +100,7 @@ def find_maps(features, batch_indices, levels) -> Grid:
 
 
 def pool_fixed(table, grid, rois, output_size, ratio):
+    """Pooled RoIs (N, P, Q, C) from the cells of all maps, `ratio` samples per bin and axis."""
     counts = ops.full_like(rois.top, float(ratio))
     total = 0.0
     for y in range(ratio):

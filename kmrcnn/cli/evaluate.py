@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kmrcnn.cli.predictor_options import add_predictor_options, make_predictor
+
 if TYPE_CHECKING:
     from kmrcnn.data.records import AnnotatedImages
     from kmrcnn.eval.evaluate import EvaluationResult
@@ -99,9 +101,7 @@ def _add_scoring_options(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="who matches; the numbers are the same (default: the faster one installed)",
     )
-    parser.add_argument(
-        "--batch-size", type=int, default=1, metavar="N", help="pictures at once (default: 1)"
-    )
+    add_predictor_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -142,11 +142,10 @@ def _evaluate_model(args: argparse.Namespace) -> tuple[AnnotatedImages, Evaluati
     import_quietly()
     from kmrcnn.eval.evaluate import evaluate
     from kmrcnn.models.zoo import load_model
-    from kmrcnn.predictor import Predictor
 
     model = load_model(preset, weights=weights)
     return dataset, evaluate(
-        Predictor(model, score_threshold=0.0, batch_size=args.batch_size),
+        make_predictor(model, args, score_threshold=0.0),
         dataset,
         kinds=args.kinds,
         limit=args.limit,

@@ -33,13 +33,21 @@ class OutputFolder:
         root: The folder; made if need be.
         kinds: Which to write: "overlay", "json", "masks", "polygons".
         color_by: See `draw_detections`.
+        detail_size: See `draw_detections`.
     """
 
-    def __init__(self, root: Path, kinds: Sequence[str], color_by: str = "auto"):
+    def __init__(
+        self,
+        root: Path,
+        kinds: Sequence[str],
+        color_by: str = "auto",
+        detail_size: tuple[int, int] | None = None,
+    ):
         root.mkdir(parents=True, exist_ok=True)
         self.root = root
         self.kinds = frozenset(kinds)
         self.color_by = color_by
+        self.detail_size = detail_size
         self._results: list[dict[str, Any]] = []
         self._images: list[dict[str, Any]] = []
         self._categories: list[dict[str, Any]] = []
@@ -70,7 +78,9 @@ class OutputFolder:
 
     def draw(self, image: np.ndarray, detections: Detections) -> np.ndarray:
         """Draws detections in the chosen colours."""
-        return draw_detections(image, detections, color_by=self.color_by)
+        return draw_detections(
+            image, detections, color_by=self.color_by, detail_size=self.detail_size
+        )
 
     def add_explanation(self, name: str, image: np.ndarray, explanation: Explanation) -> None:
         """Writes the pictures and the table of ``explain/NAME/``."""

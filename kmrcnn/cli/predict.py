@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from kmrcnn.cli.predictor_options import add_predictor_options, make_predictor, positive
+
 DEFAULT_MODEL = ("mask_rcnn_r18_coins", "bundled")
 KINDS = ("overlay", "json", "masks", "polygons")
 _EPILOG = """\
@@ -29,6 +31,7 @@ examples:
   kmrcnn predict photos/ clip.mp4 --model maskrcnn_resnet50_fpn --output predictions
   kmrcnn predict 'photos/**/*.jpg' --model mask_rcnn_R_50_FPN_3x --classes person dog
   kmrcnn predict street.jpg --model my_model.yaml --weights my_weights.npz --explain
+  kmrcnn predict slide.tif --model my_model.keras --tile 1024 --overlap 128 --save json
 """
 
 
@@ -87,22 +90,19 @@ def add_parser(subparsers) -> None:
         action="store_true",
         help="also draw proposals, candidates and what removed them",
     )
+    add_predictor_options(parser)
     parser.add_argument(
-        "--batch-size",
-        type=_positive,
-        default=1,
-        metavar="N",
-        help="pictures at once, for GPUs (default: 1)",
-    )
-    parser.add_argument(
-        "--max-frames", type=_positive, metavar="N", help="of each video (default: all)"
+        "--max-frames", type=positive, metavar="N", help="of each video (default: all)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Loads the model and goes through the inputs."""
-    from kmrcnn.data.images import find_images
+    from kmrcnn.data.images import find_images, read_image
+    from kmrcnn.data.large_images import open_image
 
+    if args.explain and (args.tile is not None or args.tta or args.tta_sides):
+        raise ValueError("--explain shows the model alone, without --tile and --tta.")
     inputs = find_images(args.inputs)
     if not any(path.exists() for path in inputs):
         raise FileNotFoundError(f"There is no file {', '.join(map(str, inputs))}")
@@ -112,7 +112,6 @@ def run(args: argparse.Namespace) -> int:
     from kmrcnn.cli.prediction_run import PredictionRun
     from kmrcnn.cli.quiet import import_quietly
     from kmrcnn.models.zoo import load_model
-    from kmrcnn.predictor import Predictor
     from kmrcnn.structures.detections import class_numbers
 
     print(f"Loading {preset}" + (f", weights {weights}" if weights else ""), file=sys.stderr)
@@ -121,15 +120,16 @@ def run(args: argparse.Namespace) -> int:
     if "masks" in args.save and model.config.mask is None:
         raise ValueError(f"--save masks: {preset} has no masks, only boxes.")
     classes = args.classes and class_numbers(args.classes, model.config.class_names)
-    predictor = Predictor(model, score_threshold=args.score_threshold, batch_size=args.batch_size)
+    detail_size = None if args.tile is None else (args.tile, args.tile)
     run = PredictionRun(
-        predictor=predictor,
-        output=OutputFolder(args.output, args.save, args.color_by),
+        predictor=make_predictor(model, args, args.score_threshold),
+        output=OutputFolder(args.output, args.save, args.color_by, detail_size),
         channels=model.config.input.channels,
         classes=classes,
         batch_size=args.batch_size,
         explain=args.explain,
         max_frames=args.max_frames,
+        read=read_image if args.tile is None else open_image,
     )
     return run.run(inputs)
 
@@ -165,13 +165,6 @@ def _fraction(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"must be between 0 and 1, not {text}")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
     return value
 
 

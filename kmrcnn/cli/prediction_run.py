@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ class PredictionRun:
         batch_size: Pictures or frames per call of the predictor.
         explain: Also write how each picture's detections came about.
         max_frames: Of each video; None takes all.
+        read: (path, channels) -> picture as an array.
     """
 
     predictor: Predictor
@@ -43,6 +44,7 @@ class PredictionRun:
     batch_size: int = 1
     explain: bool = False
     max_frames: int | None = None
+    read: Callable[[Path, int], np.ndarray] = read_image
     num_pictures: int = field(default=0, init=False)
     counts: Counter = field(default_factory=Counter, init=False)
     failed: list[Path] = field(default_factory=list, init=False)
@@ -120,7 +122,7 @@ class PredictionRun:
 
     def _read(self, path: Path) -> np.ndarray | None:
         try:
-            return read_image(path, self.channels)
+            return self.read(path, self.channels)
         except (ValueError, OSError) as error:
             self._report(path, error)
             return None

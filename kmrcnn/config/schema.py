@@ -31,7 +31,8 @@ class InputConfig:
     long_side: int = 1333  # ... unless the longer side would exceed this
     enlarge_only: bool = False  # a shorter side above `short_side` stays: it only grows to it
     min_scale: float = 0.0  # pictures are enlarged at least by this, within `long_side`
-    # float, no antialias | Pillow's bilinear on uint8 | uint8, no antialias, black beyond the border
+    # float, no antialias | Pillow's bilinear on uint8 |
+    # uint8, no antialias, black beyond the border
     resize: Literal["bilinear", "antialiased_uint8", "black_border_uint8"] = "bilinear"
     # of the resized height and width
     size_rounding: Literal["floor", "half_up", "half_even"] = "floor"

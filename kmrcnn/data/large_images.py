@@ -1,4 +1,4 @@
-"""Pictures too large to read at once: as arrays of which windows are read when they are asked for."""
+"""Pictures too large to read at once: arrays of which windows are read when asked for."""
 
 from __future__ import annotations
 

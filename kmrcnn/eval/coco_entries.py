@@ -9,6 +9,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from kmrcnn.data.example import Example, MaskCrop
+from kmrcnn.data.measures import can_be_filled
 from kmrcnn.data.records import Instance
 from kmrcnn.structures.masks import mask_to_rle
 
@@ -58,12 +59,21 @@ def to_rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
     Args:
         segmentation: Flat polygons [x0, y0, x1, ...], or ``{"size", "counts"}``.
         size: (height, width) of the picture.
+
+    Raises:
+        ValueError: A polygon is absurdly long.
     """
     height, width = size
     if isinstance(segmentation, Mapping):
         if not isinstance(segmentation["counts"], list):
             return dict(segmentation)
         return coco_mask.frPyObjects(dict(segmentation), height, width)
+    for outline in segmentation:
+        if not can_be_filled(np.asarray(outline, np.float64).reshape(-1, 2)):
+            raise ValueError(
+                "`segmentation` has a polygon that leads too far outside to be filled. "
+                f"Received: {str(outline)[:80]}. `kmrcnn data check --fix` removes such objects."
+            )
     return coco_mask.merge(coco_mask.frPyObjects(list(segmentation), height, width))
 
 

@@ -78,47 +78,34 @@ def merge_tiles(
     parts = _Parts.of(tiles, found, image_size, rule.margin)
     pairs = [pair for pair in _overlapping_pairs(parts) if pair.belong_together(rule)]
     dropped = _found_twice(parts, pairs) | _fragments_of_whole(parts, pairs)
-    groups = _united(len(parts.scores), pairs, dropped)
-    return _gather(parts, groups, found, image_size)
+    groups = _united(len(parts.every), pairs, dropped)
+    return _gather(parts, groups)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Parts:
-    """The detections of all tiles one after another, in the pixels of the picture."""
+    """The N detections of all tiles."""
 
     tiles: Sequence[Tile]
-    boxes: np.ndarray  # (N, 4)
-    scores: np.ndarray  # (N,)
-    classes: np.ndarray  # (N,)
+    every: Detections  # one tile's after another's, in the pixels of the picture
     tile_index: np.ndarray  # (N,)
     cut: np.ndarray  # (N,) bool: ends at an inner border of its tile
-    masks: CroppedMasks | None
 
     @classmethod
     def of(cls, tiles, found, image_size, margin) -> _Parts:
-        counts = [len(one) for one in found]
-        index = np.repeat(np.arange(len(tiles)), counts)
-        boxes = np.concatenate([one.boxes for one in found])
-        corners = np.array([(tile.left, tile.top) for tile in tiles], np.float32)
-        boxes = boxes + np.tile(corners, 2)[index]
-        return cls(
-            tiles=tiles,
-            boxes=boxes,
-            scores=np.concatenate([one.scores for one in found]),
-            classes=np.concatenate([one.classes for one in found]),
-            tile_index=index,
-            cut=_touch_inner_border(boxes, tiles, index, image_size, margin),
-            masks=_moved_masks(tiles, found, image_size),
-        )
+        index = np.repeat(np.arange(len(tiles)), [len(one) for one in found])
+        every = _moved_to_picture(tiles, found, image_size)
+        cut = _touch_inner_border(every.boxes, tiles, index, image_size, margin)
+        return cls(tiles, every, index, cut)
 
     def shape(self, index: int) -> MaskCrop:
         """The mask, or the pixels of the box where there is no mask or an empty one."""
-        if self.masks is not None:
-            crop = self.masks.crop(index)
+        if self.every.masks is not None:
+            crop = self.every.masks.crop(index)
             if crop.bitmap.any():
                 return crop
-        x1, y1 = np.floor(self.boxes[index, :2]).astype(int)
-        x2, y2 = np.ceil(self.boxes[index, 2:]).astype(int)
+        x1, y1 = np.floor(self.every.boxes[index, :2]).astype(int)
+        x2, y2 = np.ceil(self.every.boxes[index, 2:]).astype(int)
         return MaskCrop(np.ones((y2 - y1, x2 - x1), bool), int(y1), int(x1))
 
 
@@ -146,15 +133,30 @@ def _touch_inner_border(boxes, tiles, index, image_size, margin) -> np.ndarray:
     return (near & inner[index]).any(axis=1)
 
 
-def _moved_masks(tiles, found, image_size) -> CroppedMasks | None:
-    if any(one.masks is None for one in found):
-        return None
-    crops = (
-        crop.moved(tile.top, tile.left)
-        for tile, one in zip(tiles, found)
-        for crop in one.mask_crops()
+def _moved_to_picture(tiles, found, image_size) -> Detections:
+    first = found[0]
+    corners = [np.array([tile.left, tile.top], np.float32) for tile in tiles]
+    boxes = [one.boxes + np.tile(corner, 2) for one, corner in zip(found, corners)]
+    masks = keypoints = None
+    if first.masks is not None:
+        crops = (
+            crop.moved(tile.top, tile.left)
+            for tile, one in zip(tiles, found)
+            for crop in one.mask_crops()
+        )
+        masks = CroppedMasks(crops, image_size)
+    if first.keypoints is not None:
+        shifts = [np.append(corner, np.float32(0)) for corner in corners]  # x, y, score
+        keypoints = np.concatenate([one.keypoints + by for one, by in zip(found, shifts)])
+    return replace(
+        first,
+        boxes=np.concatenate(boxes),
+        scores=np.concatenate([one.scores for one in found]),
+        classes=np.concatenate([one.classes for one in found]),
+        image_size=image_size,
+        masks=masks,
+        keypoints=keypoints,
     )
-    return CroppedMasks(crops, image_size)
 
 
 def _overlapping_pairs(parts: _Parts) -> Iterator[_Pair]:
@@ -163,12 +165,14 @@ def _overlapping_pairs(parts: _Parts) -> Iterator[_Pair]:
         if common is None:
             continue
         members = [
-            np.nonzero((parts.tile_index == number) & _intersect(parts.boxes, common.box()))[0]
+            np.nonzero((parts.tile_index == number) & _intersect(parts.every.boxes, common.box()))[
+                0
+            ]
             for number in (a, b)
         ]
         for first in members[0].tolist():
-            rivals = members[1][parts.classes[members[1]] == parts.classes[first]]
-            rivals = rivals[_intersect(parts.boxes[rivals], parts.boxes[first])]
+            rivals = members[1][parts.every.classes[members[1]] == parts.every.classes[first]]
+            rivals = rivals[_intersect(parts.every.boxes[rivals], parts.every.boxes[first])]
             for second in rivals.tolist():
                 yield _compare(parts, first, second, common)
 
@@ -216,7 +220,7 @@ def _found_twice(parts: _Parts, pairs: Sequence[_Pair]) -> set[int]:
             rivals.setdefault(pair.first, set()).add(pair.second)
             rivals.setdefault(pair.second, set()).add(pair.first)
     dropped: set[int] = set()
-    for index in sorted(rivals, key=lambda index: -parts.scores[index]):
+    for index in sorted(rivals, key=lambda index: -parts.every.scores[index]):
         if index not in dropped:
             dropped |= rivals[index]
     return dropped
@@ -247,25 +251,18 @@ def _united(count: int, pairs: Sequence[_Pair], dropped: set[int]) -> list[list[
     return list(groups.values())
 
 
-def _gather(
-    parts: _Parts, groups: list[list[int]], found: Sequence[Detections], image_size
-) -> Detections:
-    groups = [sorted(group, key=lambda index: -parts.scores[index]) for group in groups]
-    groups.sort(key=lambda group: -parts.scores[group[0]])
-    best = np.array([group[0] for group in groups], np.int64)
-    low = np.array([parts.boxes[group, :2].min(axis=0) for group in groups]).reshape(-1, 2)
-    high = np.array([parts.boxes[group, 2:].max(axis=0) for group in groups]).reshape(-1, 2)
-    masks = None
-    if parts.masks is not None:
-        masks = CroppedMasks((_union(parts.masks, group) for group in groups), image_size)
-    return replace(
-        found[0],
-        boxes=np.concatenate([low, high], axis=1),
-        scores=parts.scores[best],
-        classes=parts.classes[best],
-        masks=masks,
-        image_size=image_size,
-    )
+def _gather(parts: _Parts, groups: list[list[int]]) -> Detections:
+    """One detection per group, the best group first."""
+    every = parts.every
+    groups = [sorted(group, key=lambda index: -every.scores[index]) for group in groups]
+    groups.sort(key=lambda group: -every.scores[group[0]])
+    low = np.array([every.boxes[group, :2].min(axis=0) for group in groups]).reshape(-1, 2)
+    high = np.array([every.boxes[group, 2:].max(axis=0) for group in groups]).reshape(-1, 2)
+    masks = every.masks
+    if masks is not None:
+        masks = CroppedMasks((_union(every.masks, group) for group in groups), every.image_size)
+    best = every[[group[0] for group in groups]]
+    return replace(best, boxes=np.concatenate([low, high], axis=1), masks=masks)
 
 
 def _union(masks: CroppedMasks, group: list[int]) -> MaskCrop:

@@ -1,6 +1,4 @@
-"""Heads on a few RoIs at a time, for runtimes whose tensors have fixed sizes but whose loops may end
-early.
-"""
+"""Heads on a few RoIs at a time, for runtimes with fixed sizes whose loops may end early."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from kmrcnn.config.loader import list_presets, load_preset
 from kmrcnn.config.data_schema import KeypointDataConfig
+from kmrcnn.config.loader import list_presets, load_preset
 from kmrcnn.config.schema import KeypointConfig, Preset
 from kmrcnn.config.train_schema import Experiment, TrainConfig
 from kmrcnn.data.example import Example
@@ -48,7 +48,8 @@ def settle(experiment: Experiment, train_data: Sequence[Example], replicas: int)
         replicas: Devices that share a step.
 
     Raises:
-        ValueError: Classes or numbers of keypoints differ, or a setting is impossible on so many devices.
+        ValueError: Classes or numbers of keypoints differ, or a setting is impossible on so many
+            devices.
     """
     _require_classes(experiment, getattr(train_data, "class_names", None))
     _require_keypoints(experiment, getattr(train_data, "keypoint_names", None))

@@ -28,6 +28,7 @@ def draw_detections(
     labels: bool = True,
     opacity: float = 0.45,
     font: str | Path | None = None,
+    detail_size: tuple[int, int] | None = None,
 ) -> np.ndarray:
     """Draws detections, with lines and letters that suit the size of the picture.
 
@@ -46,6 +47,8 @@ def draw_detections(
         labels: Write class and score.
         opacity: Of the fill of masks, in [0, 1].
         font: A TrueType file for class names in scripts other than Latin.
+        detail_size: (height, width) that lines and letters suit; None: the picture's. A smaller
+            one keeps them fine in a huge picture of small objects.
 
     Returns:
         A new (H, W, 3) RGB uint8.
@@ -61,7 +64,8 @@ def draw_detections(
         )
     order = _large_to_small(detections)
     colors = _colors(detections, color_by)
-    line = line_width(detections.image_size)
+    detail_size = detail_size or detections.image_size
+    line = line_width(detail_size)
     if masks and detections.masks is not None:
         canvas = _draw_masks(canvas, detections, order, colors, opacity, line)
     if boxes:
@@ -70,7 +74,7 @@ def draw_detections(
         _draw_skeletons(canvas, detections, order, colors, line)
     if labels:
         tags = [_label(detections, index, colors[index]) for index in reversed(order)]
-        canvas = draw_labels(canvas, tags, font_size(detections.image_size), font)
+        canvas = draw_labels(canvas, tags, font_size(detail_size), font)
     return canvas
 
 

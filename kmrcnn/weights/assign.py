@@ -78,7 +78,8 @@ def load_weights(
     Args:
         model: From `build_model`; `model.config` is its ModelConfig.
         path: The file.
-        format: "torchvision", "detectron2", "matterport" or "native"; None tells it from the names in the file.
+        format: "torchvision", "detectron2", "matterport" or "native"; None tells it from the names
+            in the file.
         class_names: Names of the file's classes, in order. None: those a .keras file says, else
             unknown, and equal numbers of classes are taken for equal classes.
 

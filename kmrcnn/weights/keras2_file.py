@@ -72,7 +72,7 @@ def _layer_weights(layer: str, group: Any) -> list[tuple[str, Any]]:
 
 
 def _names(group: Any, attribute: str) -> list[str]:
-    """A list of names that Keras may have cut into several attributes: NAME, or NAME0, NAME1, ..."""
+    """A list of names that Keras may have cut into several attributes: NAME0, NAME1, ..."""
     if attribute in group.attrs:
         values = list(group.attrs[attribute])
     else:

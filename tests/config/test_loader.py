@@ -1,6 +1,7 @@
 import dataclasses
 
 import pytest
+
 from kmrcnn.config.loader import dump, from_dict, list_presets, load_preset
 from kmrcnn.config.schema import (
     AnchorConfig,

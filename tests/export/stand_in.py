@@ -14,7 +14,7 @@ from kmrcnn.export.serving_module import ServingModule
 from kmrcnn.structures.lowering import Lowering
 
 NAME = "stand_in"
-LOWERING = Lowering("reference", "unrolled", max_candidates=1000, static=True)
+LOWERING = Lowering("crop_and_resize", "combined")
 _twins: dict[str, Callable] = {}  # by the content of the artefact's only file
 planted: list[Callable] = []  # what happens to outputs before they are returned
 during_write: list[Callable] = []  # what happens in the middle of writing

@@ -78,9 +78,7 @@ class Run:
 def model_and_layers(tmp_path_factory):
     layers = random_layers(CLASSES, BLOCKS)
     path = write_file(tmp_path_factory.mktemp("h5") / "mask_rcnn.h5", layers)
-    config = matterport_config(
-        load_preset("matterport_coco").model, read_keras2_file(path), CONFIG
-    )
+    config = matterport_config(load_preset("matterport_coco").model, read_keras2_file(path), CONFIG)
     model = build_model(config)
     report = load_weights(model, path)
     assert report.format == "matterport" and not report.reinitialised and not report.ignored
@@ -104,9 +102,7 @@ def test_frame(run):
     assert difference.max() <= 1 + 1e-3  # a level, where a resize rounds the other way
     assert (difference > 1e-3).mean() < 1e-3
     top, left, bottom, right = run.window
-    np.testing.assert_array_equal(
-        run.placed.detection_limits, [[left, top, right - 1, bottom - 1]]
-    )
+    np.testing.assert_array_equal(run.placed.detection_limits, [[left, top, right - 1, bottom - 1]])
     np.testing.assert_array_equal(run.placed.proposal_limits, [[SIDE, SIDE]])
 
 
@@ -197,9 +193,7 @@ def test_mask_head(run):
 def test_predictions(run):
     boxes, classes, scores = run.detections
     small = theirs.masks(run.layers, run.pyramid, boxes, classes, SETTINGS)
-    want_boxes, want_masks = theirs.unmold(
-        boxes, small, run.divided_window, run.image.shape[:2]
-    )
+    want_boxes, want_masks = theirs.unmold(boxes, small, run.divided_window, run.image.shape[:2])
     found = Predictor(run.model, score_threshold=0.0).predict(run.image)
     assert len(found) == len(boxes)
     np.testing.assert_array_equal(found.classes, classes - 1)

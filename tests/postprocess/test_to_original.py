@@ -95,13 +95,13 @@ def test_keypoints_are_scaled_per_axis():
 
 def test_heatmaps_are_read_in_the_network_frame():
     """An original pixel is a quarter of the network's: points lie on the network's pixels."""
-    values = outputs([[0, 0, 8, 8]])
+    values = outputs([[0, 0, 80, 80]])
     del values["masks"]
     maps = np.zeros((1, 28, 28, 1), np.float32)
     maps[0, 7, 21] = 9.0
     values |= {"keypoint_heatmaps": maps, "keypoints": np.zeros((1, 1, 3), np.float32)}
     config = KeypointConfig(num_keypoints=1, score="logit")
-    found = to_original_frame(values, (10, 10), (40, 40), keypoint_config=config)
+    found = to_original_frame(values, (100, 100), (400, 400), keypoint_config=config)
     x, y, score = found["keypoints"][0, 0]
     assert x % 4 == y % 4 == 2  # centres
-    assert abs(x - 4 * 8 * 21.5 / 28) <= 2 and abs(y - 4 * 8 * 7.5 / 28) <= 2 and score > 0
+    assert abs(x - 320 * 21.5 / 28) <= 4 and abs(y - 320 * 7.5 / 28) <= 4 and 4 < score < 9

@@ -179,7 +179,7 @@ def changed(found, **options) -> np.ndarray:
 def test_a_keypoint_is_drawn_around_its_place():
     for offset, place in ((0.5, 60.5), (0.0, 60.0)):  # a coordinate, and the number of a pixel
         spots = changed(with_keypoints([[place, place - 20, 0.9]], offset))
-        np.testing.assert_allclose(spots.mean(axis=0), [40, 60], atol=0.1)
+        np.testing.assert_allclose(spots.mean(axis=0), [40, 60], atol=0.4)
         assert np.ptp(spots, axis=0).max() < 10
 
 
@@ -189,7 +189,7 @@ def test_bones_join_visible_points_only():
     spots = changed(found)
     assert (np.abs(spots[:, 0] - 40) < 6).all() and spots[:, 1].max() < 90
     middle = draw_detections(GREY, found, boxes=False, labels=False)[40, 60]
-    np.testing.assert_array_equal(middle, class_color(0))
+    np.testing.assert_allclose(middle, class_color(0), atol=25)  # antialiased
     lower = dataclasses.replace(found.keypoint_layout, visible_score=0.0)
     assert changed(dataclasses.replace(found, keypoint_layout=lower))[:, 1].max() > 110
     assert len(changed(found, keypoints=False)) == 0

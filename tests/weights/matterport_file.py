@@ -93,7 +93,11 @@ def _backbone(rng, blocks, width, channels):
         inner = width * 2 ** (stage - 2)
         for block in range(count):
             name = f"{stage}{chr(ord('a') + block)}_branch"
-            shapes = {"2a": (1, before, inner), "2b": (3, inner, inner), "2c": (1, inner, 4 * inner)}
+            shapes = {
+                "2a": (1, before, inner),
+                "2b": (3, inner, inner),
+                "2c": (1, inner, 4 * inner),
+            }
             if block == 0:
                 shapes["1"] = (1, before, 4 * inner)
             for branch, (kernel, first, last) in shapes.items():

@@ -12,6 +12,14 @@ VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "kmrcnn" / "__init__.py").
     1
 )
 FOLDERS = ("configs", "custom_ops", "export")  # installed as kmrcnn.<folder>
+EXPORT = [
+    "tf2onnx==1.17.0",  # handlers of operators are written for its internals
+    "onnx>=1.23.2",
+    "onnxruntime>=1.31.1",
+    "ai-edge-litert>=2.3.0",
+    "ai-edge-quantizer>=0.10.0",
+    "tensorflow-serving-api>=2.21.0",
+]
 
 packages = find_packages(include=["kmrcnn", "kmrcnn.*"])
 package_dir = {}
@@ -33,6 +41,7 @@ setup(
         "kmrcnn.configs": ["**/*.yaml"],
         "kmrcnn.weights": ["files/*.npz"],
         "kmrcnn.custom_ops": ["**/*.md", "roi_align/cc/*"],
+        "kmrcnn.export": ["*.json"],
     },
     install_requires=[
         "tensorflow>=2.21",
@@ -46,6 +55,7 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        "export": EXPORT,
         "train": ["tensorboard>=2.19"],
         "vis": ["scikit-image>=0.24", "supervision>=0.25", "pydot>=3.0", "matplotlib>=3.8"],
         "test": [
@@ -58,6 +68,7 @@ setup(
             "jax>=0.5",
             "tensorboard>=2.19",
             "setuptools>=70",
+            *EXPORT,
         ],
     },
     entry_points={"console_scripts": ["kmrcnn = kmrcnn.cli.__main__:main"]},

@@ -12,6 +12,7 @@ from kmrcnn.export.canvas import to_canvas
 from kmrcnn.postprocess.to_original import to_original_frame
 from kmrcnn.predictor import Picture, load_picture
 from kmrcnn.structures.detections import Detections
+from kmrcnn.structures.keypoint_layout import KeypointLayout
 
 Run = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
 
@@ -83,4 +84,5 @@ class CanvasPredictor:
             class_names=self.config.class_names,
             category_ids=self.config.category_ids,
             source=source,
+            keypoint_layout=KeypointLayout.of(self.config.keypoint),
         )

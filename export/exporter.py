@@ -52,14 +52,14 @@ def export(
         custom_op: SavedModel only: RoIAlign by the compiled op, for hosts that load its library.
         calibration_images: For int8: a folder of pictures, or their paths.
         version: SavedModel only: the number of the folder that TF Serving looks for.
-        overwrite: Replace the folder if it exists.
+        overwrite: Replace the folder if it is empty or holds an exported model.
 
     Returns:
         The path.
 
     Raises:
         ValueError: An argument is wrong, or does not go with the format.
-        FileExistsError: The folder exists.
+        FileExistsError: The folder exists, or is not ours to replace.
         OSError: It cannot be written, or the disk is full; nothing is left behind.
         ImportError: A package of the format is missing; the message has the pip line.
 
@@ -80,6 +80,7 @@ def export(
         version=version,
     )
     options = _settle(model, format, options)
+    require_free(path, overwrite)
     writer = FORMATS[format].load()
     config = changed_config(model.config, **options.detection_changes())
     with _named_in_errors(path), folder_written_aside(path, overwrite) as folder:
@@ -87,6 +88,26 @@ def export(
         common = metadata.describe(model, config, format, precision)
         metadata.write(folder, common | particulars)
     return Path(path)
+
+
+def require_free(path: str | Path, overwrite: bool) -> None:
+    """Checks that an artefact may be written to a folder.
+
+    Raises:
+        FileExistsError: It exists and `overwrite` is False, or it is not a folder, or it holds
+            other things than an exported model.
+    """
+    path = Path(path)
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise FileExistsError(f"{str(path)!r} exists; it is not a folder.")
+    if not overwrite:
+        raise FileExistsError(f"{str(path)!r} exists; overwrite replaces it.")
+    if any(path.iterdir()) and not (path / metadata.FILE_NAME).is_file():
+        raise FileExistsError(
+            f"{str(path)!r} holds other things than an exported model; it is not replaced."
+        )
 
 
 @contextmanager
@@ -115,10 +136,7 @@ def _settle(model: Any, format: str, options: ExportOptions) -> ExportOptions:
             f"`precision` of {format} must be one of {spec.precisions}. "
             f"Received: {options.precision!r}"
         )
-    if format != "saved_model" and (options.paste_masks or options.custom_op):
-        raise ValueError(f"`paste_masks` and `custom_op` are for saved_model. Received: {format!r}")
-    if options.precision == "int8" and options.calibration_images is None:
-        raise ValueError("precision='int8' needs `calibration_images`. Received: None")
+    _require_owner(format, options)
     if not spec.fixed_size:
         if options.image_size is not None:
             raise ValueError(f"{format} takes pictures of any size. Received: `image_size`")
@@ -128,3 +146,18 @@ def _settle(model: Any, format: str, options: ExportOptions) -> ExportOptions:
     if any(side % multiple for side in size):
         raise ValueError(f"`image_size` must be multiples of {multiple}. Received: {tuple(size)}")
     return options.replaced(image_size=tuple(size))
+
+
+def _require_owner(format: str, options: ExportOptions) -> None:
+    """Options of other formats and precisions are an error, not ignored."""
+    for name, default in (("paste_masks", False), ("custom_op", False), ("version", 1)):
+        value = getattr(options, name)
+        if format != "saved_model" and value != default:
+            raise ValueError(f"`{name}` is for saved_model. Received: {value!r}, for {format}")
+    calibrated = options.calibration_images is not None
+    if options.precision == "int8" and not calibrated:
+        raise ValueError("precision='int8' needs `calibration_images`. Received: None")
+    if calibrated and options.precision != "int8":
+        raise ValueError(
+            f"`calibration_images` are for precision='int8'. Received: {options.precision!r}"
+        )

@@ -70,6 +70,7 @@ def write(folder: Path, metadata: dict[str, Any]) -> None:
     """Writes metadata.json, with the sizes of the files beside it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     sizes = {str(path.relative_to(folder)): path.stat().st_size for path in files}
+    sizes.pop(FILE_NAME, None)
     with written_aside(folder / FILE_NAME) as aside:
         aside.write_text(json.dumps(metadata | {"files": sizes}, indent=2) + "\n")
 
@@ -85,6 +86,9 @@ def read(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{str(folder)!r} is no exported model: it has no {FILE_NAME}.")
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{str(path)!r} is damaged: {error}") from error
+    if not isinstance(content, dict) or "format" not in content:
+        raise ValueError(f"{str(path)!r} is damaged: it does not name a format.")
+    return content

@@ -26,9 +26,10 @@ def quantize(
 ) -> onnx.ModelProto:
     """Input and weights of convolutions and matrix products become symmetric int8.
 
-    Weights have a scale per output channel. Everything else keeps float32, products of two
-    computed values among it (NMS, the masks' last layer). TensorRT takes the scales from the pairs
-    and needs no calibration of its own.
+    Weights have a scale per output channel. Everything else computes in float32, products of two
+    computed values among it (NMS, the masks' last layer); but a value that a quantized operator
+    reads is rounded for all its readers, so RoIAlign pools rounded features. TensorRT takes the
+    scales from the pairs and needs no calibration of its own.
 
     Args:
         proto: A float32 model of `convert`.

@@ -28,11 +28,11 @@ class ExportOptions:
     def __post_init__(self):
         for name in ("batch_size", "max_detections", "version"):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, numbers.Integral) and value >= 1):
+            if value is not None and not (_is_whole(value) and value >= 1):
                 raise ValueError(f"`{name}` must be a whole number from 1. Received: {value!r}")
         for name in ("score_threshold", "nms_threshold"):
             value = getattr(self, name)
-            if value is not None and not 0.0 <= value <= 1.0:
+            if value is not None and not (isinstance(value, numbers.Real) and 0 <= value <= 1):
                 raise ValueError(f"`{name}` must be in [0, 1]. Received: {value!r}")
         if self.image_size is not None:
             _check_image_size(self.image_size)
@@ -48,6 +48,10 @@ class ExportOptions:
 
 
 def _check_image_size(size) -> None:
-    whole = isinstance(size, (tuple, list)) and len(size) == 2
-    if not whole or not all(isinstance(s, numbers.Integral) and s >= 1 for s in size):
+    is_pair = isinstance(size, (tuple, list)) and len(size) == 2
+    if not is_pair or not all(_is_whole(side) and side >= 1 for side in size):
         raise ValueError(f"`image_size` must be (height, width) in pixels. Received: {size!r}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

@@ -13,9 +13,14 @@ from collections.abc import Iterable
 import numpy as np
 from tqdm import tqdm
 
+from kmrcnn.export.litert_operators import operators
 from kmrcnn.export.requirements import require
 
-OPERATORS = ("CONV_2D", "FULLY_CONNECTED", "CONV_2D_TRANSPOSE")
+OPERATORS = {  # name in LiteRT's schema: name in ai-edge-quantizer
+    "CONV_2D": "CONV_2D",
+    "FULLY_CONNECTED": "FULLY_CONNECTED",
+    "TRANSPOSE_CONV": "CONV_2D_TRANSPOSE",
+}
 PRECISIONS = ("float16", "dynamic_int8", "int8")
 
 Canvases = Iterable[tuple[np.ndarray, np.ndarray]]
@@ -42,7 +47,7 @@ def quantize(content: bytes, precision: str, canvases: Canvases | None = None) -
     from ai_edge_quantizer.quantizer import Quantizer
 
     quantizer = Quantizer(content)
-    for operator in map(TFLOperationName, OPERATORS):
+    for operator in map(TFLOperationName, OPERATORS.values()):
         if precision == "float16":
             quantizer.add_weight_only_config(
                 ".*", operator, 16, algorithm_key=AlgorithmName.FLOAT_CASTING
@@ -53,7 +58,10 @@ def quantize(content: bytes, precision: str, canvases: Canvases | None = None) -
             quantizer.add_static_config(".*", operator, 8, 8)
         else:
             raise ValueError(f"`precision` must be one of {PRECISIONS}. Received: {precision!r}")
-    ranges = _find_ranges(content, canvases) if precision == "int8" else None
+    ranges = None
+    if precision == "int8":
+        ranges = _find_ranges(content, canvases)
+        _require_covered(content, ranges)
     result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     return bytes(result.quantized_model)
 
@@ -76,23 +84,19 @@ def _find_ranges(content: bytes, canvases: Canvases) -> Ranges:
         calibrator.calibrate({"serving_default": [inputs]}, RecipeManager())
         for name, extremes in calibrator.get_model_qsvs().items():
             seen.setdefault(name, []).append((extremes["min"], extremes["max"]))
-    ranges = {name: np.mean(values, axis=0) for name, values in seen.items()}
-    _check_covered(content, ranges)
-    return {name: {"min": low, "max": high} for name, (low, high) in ranges.items()}
+    means = {name: np.mean(extremes, axis=0) for name, extremes in seen.items()}
+    return {name: {"min": low, "max": high} for name, (low, high) in means.items()}
 
 
-def _check_covered(content: bytes, ranges: Iterable[str]) -> None:
+def _require_covered(content: bytes, ranges: Ranges) -> None:
     """Heads are not computed where there is nothing to compute them for."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    kinds = {getattr(schema.BuiltinOperator, name) for name in OPERATORS}
-    file = schema.ModelT.InitFromPackedBuf(content, 0)
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in file.operatorCodes]
-    for graph in file.subgraphs:
-        for operator in graph.operators:
-            name = graph.tensors[operator.outputs[0]].name.decode()
-            if codes[operator.opcodeIndex] in kinds and name not in ranges:
-                raise ValueError(
-                    "The `calibration_images` must show objects that the model finds: without "
-                    f"detections parts of it are never computed. Received: none for {name!r}"
-                )
+    missing = [
+        one.output
+        for one in operators(content)
+        if one.kind in OPERATORS and one.output not in ranges
+    ]
+    if missing:
+        raise ValueError(
+            "The `calibration_images` must show objects that the model finds: without detections "
+            f"parts of it are never computed. Received: no values of {missing[0]!r}"
+        )

@@ -92,15 +92,14 @@ class PictureServing(ServingModule):
     def __init__(self, model: GeneralizedRCNN, paste: bool = False):
         super().__init__(model)
         self.paste = paste
-        # one function that the signatures share: the network is in the file once
-        self.detect_in_network_frame = tf.function(
-            self.detect,
-            input_signature=[
-                tf.TensorSpec((None, None, None, self.config.input.channels), tf.float32, "images"),
-                tf.TensorSpec((None, 2), tf.int32, "image_sizes"),
-            ],
-            autograph=False,
-        )
+        specs = [
+            tf.TensorSpec((None, None, None, self.config.input.channels), tf.float32, "images"),
+            tf.TensorSpec((None, 2), tf.int32, "image_sizes"),
+        ]
+        # One function that the signatures share: the network is in the file once. A closure,
+        # because saving would trace an attribute anew.
+        detect = tf.function(self.detect, input_signature=specs, autograph=False)
+        self._shared = lambda: detect.get_concrete_function()
 
     def signatures(self) -> dict[str, Any]:
         """Concrete functions by name."""
@@ -108,7 +107,7 @@ class PictureServing(ServingModule):
         pictures = tf.TensorSpec((None, None, None, channels), tf.uint8, "images")
         signatures = {
             "serving_default": _traced(self.serve_pictures, pictures),
-            "serve_float": self.detect_in_network_frame.get_concrete_function(),
+            "serve_float": self._shared(),
         }
         if channels == 3:
             files = tf.TensorSpec((None,), tf.string, "image_bytes")
@@ -132,7 +131,7 @@ class PictureServing(ServingModule):
         return self._detect(decoded_batch(files, self.config.input))
 
     def _detect(self, batch: NetworkBatch) -> dict[str, tf.Tensor]:
-        found = dict(self.detect_in_network_frame(batch.images, batch.image_sizes))
+        found = dict(self._shared()(batch.images, batch.image_sizes))
         found.pop("keypoint_heatmaps", None)  # of the network frame; `keypoints` are made of them
         found = to_original_frame(
             found, batch.image_sizes, batch.picture_sizes, self.config.anchors.box_ends

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from kmrcnn.models.generalized_rcnn import GeneralizedRCNN
 
-OUTPUTS = ("boxes", "scores", "classes", "num_detections", "masks")
+OUTPUTS = ("boxes", "scores", "classes", "num_detections", "masks", "keypoints")
 
 
 class ServingModule(tf.Module):
@@ -36,13 +36,15 @@ class ServingModule(tf.Module):
 
         Returns:
             {"boxes": (B, D, 4) float32 xyxy in pixels of `images`, "scores": (B, D) float32,
-            "classes": (B, D) int32 in 0..K-1, "num_detections": (B,) int32, "masks": (B, D, M, M)
-            float32 probabilities in the frame of each box, where the model has them}.
+            "classes": (B, D) int32 in 0..K-1, "num_detections": (B,) int32, and where the model has
+            them "masks": (B, D, M, M) float32 probabilities in the frame of each box, "keypoints":
+            (B, D, J, 3) float32 x, y, score in pixels of `images`}.
         """
         images = tf.cast(images, tf.float32)
         if self.config.input.channel_order == "bgr":
             images = tf.reverse(images, axis=[-1])
         found = dict(self._call({"images": images, "image_sizes": image_sizes}))
+        found.pop("keypoint_heatmaps", None)  # large, and the keypoints are made of them
         valid = tf.cast(found.pop("valid"), tf.float32)  # TensorRT 8 cannot add up integers
         number = tf.cast(tf.reduce_sum(valid, axis=1), tf.int32)
         return found | {"num_detections": number}

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from kmrcnn.export.requirements import INSTALL, require
+from kmrcnn.export.requirements import require
 
 FILE_NAME = "tf_serving_warmup_requests"
 PICTURE_SIZE = (240, 320)  # any size will do: the graph brings it to the network's
@@ -34,11 +34,7 @@ def write(folder: Path, model_name: str, channels: int, signatures: Iterable[str
     try:
         require("tensorflow_serving")
     except ImportError as error:
-        warnings.warn(
-            f"No warm-up requests are written: tensorflow-serving-api is missing. {INSTALL}"
-            f" ({error})",
-            stacklevel=2,
-        )
+        warnings.warn(f"No warm-up requests for TensorFlow Serving. {error}", stacklevel=2)
         return False
     folder.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(folder / FILE_NAME)) as writer:

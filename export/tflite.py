@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from kmrcnn.export.calibration import calibration_canvases
 from kmrcnn.export.fixed_batch import Run, in_batches
+from kmrcnn.export.litert_operators import require_builtin
 from kmrcnn.export.litert_roi_align import roi_align
 from kmrcnn.export.lowered_model import lowered_model
 from kmrcnn.export.options import ExportOptions
@@ -57,7 +58,7 @@ def write(model: GeneralizedRCNN, folder: Path, options: ExportOptions) -> dict[
     content = _convert(function, module)
     if options.precision != "float32":
         content = quantize(content, options.precision, canvases)
-    check_operators(content)
+    require_builtin(content)
     (folder / FILE_NAME).write_bytes(content)
     return _particulars(function, options)
 
@@ -83,38 +84,6 @@ def open_artefact(folder: Path, metadata: dict[str, Any], num_threads: int | Non
     )
 
 
-def operators(content: bytes) -> dict[str, int]:
-    """Names of the operators in a file, and how often each occurs in all of its subgraphs.
-
-    One that is not builtin has its own name after "CUSTOM ", e.g. "CUSTOM FlexErf".
-    """
-    from ai_edge_litert import schema_py_generated as schema
-
-    names = {code: name for name, code in vars(schema.BuiltinOperator).items()}
-    file = schema.ModelT.InitFromPackedBuf(content, 0)
-    kinds = []
-    for code in file.operatorCodes:
-        # Files of both ages: codes that did not fit into a byte have a field of their own.
-        kind = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
-        kinds.append(f"CUSTOM {code.customCode.decode()}" if kind == "CUSTOM" else kind)
-    counts: dict[str, int] = {}
-    for graph in file.subgraphs:
-        for operator in graph.operators:
-            kind = kinds[operator.opcodeIndex]
-            counts[kind] = counts.get(kind, 0) + 1
-    return counts
-
-
-def check_operators(content: bytes) -> None:
-    """Raises ValueError unless all operators of a file are builtin."""
-    others = sorted(name for name in operators(content) if name.startswith("CUSTOM"))
-    if others:
-        raise ValueError(
-            "The model needs operators that LiteRT does not have built in, so plain runtimes "
-            f"could not load it. Received: {others}"
-        )
-
-
 def _detection_function(model: GeneralizedRCNN, options: ExportOptions):
     """The traced `detect` for one canvas, and the module whose variables it reads."""
     twin = lowered_model(model, LOWERING, fold_batch_norm=True, **options.detection_changes())
@@ -133,7 +102,7 @@ def _convert(function, module: tf.Module) -> bytes:
     """The file of a traced function, in float32."""
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], module)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    converter.allow_custom_ops = True  # to name them: `check_operators` refuses them
+    converter.allow_custom_ops = True  # to name them: `require_builtin` refuses them
     logger.info("Converting to LiteRT; this can take a minute.")
     return converter.convert()
 

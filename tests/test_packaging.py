@@ -40,6 +40,10 @@ def wheel(tmp_path_factory) -> set[str]:
         "kmrcnn/custom_ops/roi_align/cc/cuda_common.cuh",
         "kmrcnn/custom_ops/roi_align/cc/cuda_forward.cu",
         "kmrcnn/weights/files/mask_rcnn_r18_coins.npz",
+        "kmrcnn/export/exporter.py",
+        "kmrcnn/export/picture_graph/decode.py",
+        "kmrcnn/export/parser_tables.json",
+        "kmrcnn/export/run_engine.py",
     ],
 )
 def test_wheel_holds(wheel, name):

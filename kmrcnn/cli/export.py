@@ -52,7 +52,9 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--output", required=True, type=Path, metavar="DIR", help="the folder to make"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace DIR if it exists")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace DIR if it holds an exported model"
+    )
     _add_model_options(parser)
     _add_verification_options(parser)
 

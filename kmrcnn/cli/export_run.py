@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kmrcnn.export import metadata
-from kmrcnn.export.exporter import export
+from kmrcnn.export.exporter import export, require_free
 from kmrcnn.export.formats import FORMATS
 from kmrcnn.export.verify import verify
 
@@ -35,7 +35,7 @@ def planned(args: argparse.Namespace) -> list[Job]:
 
     Raises:
         ValueError: A format has not that precision.
-        FileExistsError: A folder exists, and may not be replaced.
+        FileExistsError: See `require_free`; found before anything is computed.
     """
     formats = list(FORMATS) if args.format == "all" else [args.format]
     wanted = args.precision or ([] if args.format == "all" else ["float32"])
@@ -53,7 +53,8 @@ def planned(args: argparse.Namespace) -> list[Job]:
     ]
     if args.format != "all" and "int8" in wanted and args.calibration is None:
         raise ValueError(_NEEDS_CALIBRATION)
-    _require_free(args, jobs)
+    for job in jobs:
+        require_free(job.folder, args.overwrite)
     return jobs
 
 
@@ -159,14 +160,6 @@ def _require_precisions(formats: list[str], wanted: list[str]) -> None:
     unknown = [precision for precision in wanted if precision not in known]
     if unknown:
         raise ValueError(f"--precision must be of {', '.join(known)}. Received: {unknown[0]}")
-
-
-def _require_free(args: argparse.Namespace, jobs: list[Job]) -> None:
-    """Before anything is computed; `export` looks again."""
-    for job in jobs:
-        if job.folder.exists() and not (args.overwrite and job.folder.is_dir()):
-            hint = "--overwrite replaces it" if job.folder.is_dir() else "it is not a folder"
-            raise FileExistsError(f"{str(job.folder)!r} exists; {hint}.")
 
 
 def _foreign_options(format: str) -> Iterator[str]:

@@ -48,8 +48,11 @@ def folder_written_aside(path: str | Path, overwrite: bool = False) -> Iterator[
 
     Raises:
         FileExistsError: `path` exists, and `overwrite` is False or it is not a folder.
+        ValueError: `path` ends in no name, such as ".".
     """
     path = Path(path)
+    if path.name in ("", ".."):
+        raise ValueError(f"`path` must end in the name of a folder. Received: {str(path)!r}")
     if path.exists() and (not overwrite or not path.is_dir()):
         hint = "it is not a folder" if not path.is_dir() else "pass overwrite=True to replace it"
         raise FileExistsError(f"{str(path)!r} exists; {hint}.")
@@ -71,7 +74,10 @@ def folder_written_aside(path: str | Path, overwrite: bool = False) -> Iterator[
             raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        if old.is_symlink():  # to a folder elsewhere, which stays
+            old.unlink()
+        else:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _set_usual_permissions(path: Path) -> None:

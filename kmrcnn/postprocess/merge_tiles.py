@@ -160,20 +160,17 @@ def _moved_to_picture(tiles, found, image_size) -> Detections:
 
 
 def _overlapping_pairs(parts: _Parts) -> Iterator[_Pair]:
+    boxes, classes = parts.every.boxes, parts.every.classes
     for (a, tile_a), (b, tile_b) in itertools.combinations(enumerate(parts.tiles), 2):
         common = tile_a.common(tile_b)
         if common is None:
             continue
-        members = [
-            np.nonzero((parts.tile_index == number) & _intersect(parts.every.boxes, common.box()))[
-                0
-            ]
-            for number in (a, b)
-        ]
-        for first in members[0].tolist():
-            rivals = members[1][parts.every.classes[members[1]] == parts.every.classes[first]]
-            rivals = rivals[_intersect(parts.every.boxes[rivals], parts.every.boxes[first])]
-            for second in rivals.tolist():
+        reaches = _intersect(boxes, common.box())
+        ours = np.nonzero(reaches & (parts.tile_index == a))[0]
+        theirs = np.nonzero(reaches & (parts.tile_index == b))[0]
+        for first in ours.tolist():
+            rivals = theirs[classes[theirs] == classes[first]]
+            for second in rivals[_intersect(boxes[rivals], boxes[first])].tolist():
                 yield _compare(parts, first, second, common)
 
 

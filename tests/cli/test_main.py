@@ -66,9 +66,14 @@ def test_unexpected_errors_are_not_hidden(monkeypatch):
 def test_presets_lists_the_published_models(capsys):
     assert main(["presets"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["PRESET", "BOX", "AP", "MASK", "AP", "WEIGHTS", "DESCRIPTION"]
-    (line,) = [line for line in lines if line.startswith("maskrcnn_resnet50_fpn ")]
-    assert line.split()[1:4] == ["37.9", "34.6", "coco"]
+    titles = "PRESET, BOX AP, MASK AP, KEYPOINT AP, WEIGHTS, DESCRIPTION"
+    assert lines[0].split() == titles.replace(",", "").split()
+    for name, figures in {
+        "maskrcnn_resnet50_fpn": ["37.9", "34.6", "-"],
+        "keypointrcnn_resnet50_fpn": ["54.6", "-", "65.0"],
+    }.items():
+        (line,) = [line for line in lines if line.startswith(f"{name} ")]
+        assert line.split()[1:5] == [*figures, "coco"]
 
 
 def test_presets_are_grouped_by_task_and_publisher(capsys):

@@ -28,7 +28,7 @@ int main(int argc, char** argv) {
   tensorflow::SavedModelBundle bundle;
   absl::Status status =
       tensorflow::LoadSavedModel(tensorflow::SessionOptions(), tensorflow::RunOptions(), argv[1],
-                                 {tensorflow::kSavedModelTagServe}, &bundle);
+                                 {std::string(tensorflow::kSavedModelTagServe)}, &bundle);
   if (!status.ok()) {
     std::cerr << "loading: " << status << "\n";
     return 1;

@@ -37,11 +37,13 @@ SIZES = [(150, 231), (230, 101)]  # padding above and below, on both sides; enla
 
 
 def picture(size: tuple[int, int]) -> np.ndarray:
-    """Smooth colours with a few bright rectangles."""
+    """Squares of a colour each, with noise: scikit-image's resizing leaves flat areas a hair below
+    their colour, which it then cuts to a whole number.
+    """
     rng = np.random.default_rng(sum(size))
-    coarse = rng.integers(0, 256, (size[0] // 12 + 2, size[1] // 12 + 2, 3))
+    coarse = rng.integers(0, 200, (size[0] // 12 + 2, size[1] // 12 + 2, 3))
     rows, columns = (np.arange(n) // 12 for n in size)
-    return coarse[rows][:, columns].astype("uint8")
+    return (coarse[rows][:, columns] + rng.integers(0, 56, (*size, 3))).astype("uint8")
 
 
 class Run:
@@ -76,7 +78,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def model_and_layers(tmp_path_factory):
-    layers = random_layers(CLASSES, BLOCKS)
+    layers = random_layers(CLASSES, BLOCKS, seed=7)  # makes detections of several classes
     path = write_file(tmp_path_factory.mktemp("h5") / "mask_rcnn.h5", layers)
     config = matterport_config(load_preset("matterport_coco").model, read_keras2_file(path), CONFIG)
     model = build_model(config)
@@ -100,7 +102,7 @@ def test_frame(run):
     assert got.shape == run.canvas.shape
     difference = np.abs(got - run.canvas)
     assert difference.max() <= 1 + 1e-3  # a level, where a resize rounds the other way
-    assert (difference > 1e-3).mean() < 1e-3
+    assert (difference > 1e-3).mean() < 0.01
     top, left, bottom, right = run.window
     np.testing.assert_array_equal(run.placed.detection_limits, [[left, top, right - 1, bottom - 1]])
     np.testing.assert_array_equal(run.placed.proposal_limits, [[SIDE, SIDE]])
@@ -120,7 +122,7 @@ def test_anchors(run):
 def test_rpn_head(run):
     scores, deltas = theirs.rpn(run.layers, run.pyramid)
     logits, ours = (np.concatenate(v, axis=1)[0] for v in run.model.rpn.predict_boxes(run.ours))
-    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), scores, atol=1e-4)
+    np.testing.assert_allclose(ops.sigmoid(logits), scores, atol=1e-4)
     scale = np.abs(deltas).max()
     np.testing.assert_allclose(ours, deltas[:, [1, 0, 3, 2]], atol=1e-4 * scale)
 
@@ -133,20 +135,30 @@ def test_proposals(run):
     np.testing.assert_allclose(got, want, atol=1e-3 * 5)
 
 
+def boxes_of_all_sizes(number: int = 200) -> np.ndarray:
+    """Their boxes, up to the whole canvas."""
+    rng = np.random.default_rng(0)
+    sides = SIDE * rng.uniform(0.01, 1, (number, 1)) * rng.uniform(0.5, 1, (number, 2))
+    corners = rng.uniform(0, 1, (number, 2)) * (SIDE - sides)
+    boxes = np.concatenate([corners, corners + sides], 1) / SIDE
+    return np.concatenate([boxes, [[0, 0, 1, 1]]]).astype("float32")
+
+
 def test_levels(run):
-    pooler = run.model.roi_heads.box.pooler
-    want = theirs.levels_of(run.proposals, SETTINGS)
-    np.testing.assert_array_equal(pooler.assign_levels(in_pixels(run.proposals)), want)
-    assert len(set(want)) > 2
+    boxes = boxes_of_all_sizes()
+    want = theirs.levels_of(boxes, SETTINGS)
+    got = run.model.roi_heads.box.pooler.assign_levels(in_pixels(boxes).astype("float32"))
+    np.testing.assert_array_equal(got, want)
+    assert set(want) == {2, 3, 4}
 
 
 @pytest.mark.parametrize("size", [7, 14])
 def test_pooled_features(run, size):
     heads = run.model.roi_heads
     pooler = heads.box.pooler if size == 7 else heads.branches["mask"].pooler
-    boxes = ops.convert_to_tensor(in_pixels(run.proposals))
-    got = pooler(run.pyramid, boxes, np.zeros(len(boxes), "int32"))
-    want = theirs.pool(run.pyramid, run.proposals, size, SETTINGS)
+    boxes = boxes_of_all_sizes()
+    got = pooler(run.pyramid, in_pixels(boxes).astype("float32"), np.zeros(len(boxes), "int32"))
+    want = theirs.pool(run.pyramid, boxes, size, SETTINGS)
     np.testing.assert_allclose(got, want, atol=1e-4 * np.abs(want).max())
 
 

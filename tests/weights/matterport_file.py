@@ -29,7 +29,7 @@ def random_layers(
     layers = _backbone(rng, blocks, width, channels)
     for i in range(2, 6):
         layers[f"fpn_c{i}p{i}"] = _conv(rng, 1, width * 2**i, pyramid)
-        layers[f"fpn_p{i}"] = _conv(rng, 3, pyramid, pyramid)
+        layers[f"fpn_p{i}"] = _conv(rng, 3, pyramid, pyramid, gain=0.15)
     layers["rpn_conv_shared"] = _conv(rng, 3, pyramid, rpn)
     layers["rpn_class_raw"] = _conv(rng, 1, rpn, 2 * anchors)
     layers["rpn_bbox_pred"] = _conv(rng, 1, rpn, 4 * anchors, gain=0.3)
@@ -102,7 +102,7 @@ def _backbone(rng, blocks, width, channels):
                 shapes["1"] = (1, before, 4 * inner)
             for branch, (kernel, first, last) in shapes.items():
                 layers[f"res{name}{branch}"] = _conv(rng, kernel, first, last)
-                layers[f"bn{name}{branch}"] = _norm(rng, last, 0.4 if branch == "2c" else 1.0)
+                layers[f"bn{name}{branch}"] = _norm(rng, last, 0.2 if branch == "2c" else 1.0)
             before = 4 * inner
     return layers
 

@@ -22,7 +22,7 @@ class ArtefactPredictor(CanvasPredictor):
 
     Raises:
         FileNotFoundError: The folder holds no exported model.
-        ValueError: Its metadata is damaged.
+        ValueError: Its metadata is damaged, or of an unknown format.
         ImportError: The package that runs the format is missing.
 
     Example:
@@ -33,7 +33,10 @@ class ArtefactPredictor(CanvasPredictor):
     def __init__(self, folder: str | Path, score_threshold: float = 0.5):
         self.folder = Path(folder)
         self.metadata = metadata.read(folder)
-        run = FORMATS[self.metadata["format"]].load().open_artefact(self.folder, self.metadata)
+        name = self.metadata["format"]
+        if name not in FORMATS:
+            raise ValueError(f"{str(folder)!r} has an unknown format. Received: {name!r}")
+        run = FORMATS[name].load().open_artefact(self.folder, self.metadata)
         super().__init__(
             in_batches(run, self.metadata.get("batch_size")),
             from_dict(ModelConfig, self.metadata["config"]),

@@ -65,4 +65,11 @@ def _to_detections(
             masks = masks.astype(bool)
         else:
             masks = paste_masks(masks, one["boxes"], image_size, rule, threshold)
-    return Detections(**one, masks=masks, image_size=image_size, class_names=config.class_names)
+    keypoints = found["keypoints"][:count] if "keypoints" in found else None
+    return Detections(
+        **one,
+        masks=masks,
+        keypoints=keypoints,
+        image_size=image_size,
+        class_names=config.class_names,
+    )

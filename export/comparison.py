@@ -11,6 +11,7 @@ from kmrcnn.export.tolerances import Tolerance
 from kmrcnn.structures.detections import Detections
 
 MIN_IOU = 0.5  # of two boxes that can be the same object
+HEATMAP_CELLS = 56  # along a box: keypoints are known no finer
 
 
 class Comparison:
@@ -40,6 +41,8 @@ class Comparison:
         self._score_differences: list[float] = []
         self._equal_pixels = 0
         self._compared_pixels = 0
+        self._equal_keypoints = 0
+        self._compared_keypoints = 0
 
     def add(self, reference: Detections, found: Detections, is_full: bool = False) -> None:
         """Compares one picture.
@@ -67,16 +70,27 @@ class Comparison:
         self._box_differences.append(float(boxes.max()))
         scores = abs(float(reference.scores[ours]) - float(found.scores[theirs]))
         self._score_differences.append(scores)
-        if reference.masks is None:
-            return
+        if reference.masks is not None:
+            self._add_masks(reference, ours, found, theirs)
+        if reference.keypoints is not None:
+            self._add_keypoints(reference, ours, found, theirs)
+
+    def _add_masks(self, reference: Detections, ours, found: Detections, theirs) -> None:
         window = _window(reference.boxes[ours], found.boxes[theirs])
-        equal = reference.masks[ours][window]
+        wanted = reference.masks[ours][window]
+        self._compared_pixels += wanted.size
         if found.masks is not None:
-            equal = equal == found.masks[theirs][window]
-        else:
-            equal = np.zeros_like(equal)
-        self._equal_pixels += int(equal.sum())
-        self._compared_pixels += equal.size
+            self._equal_pixels += int((wanted == found.masks[theirs][window]).sum())
+
+    def _add_keypoints(self, reference: Detections, ours, found: Detections, theirs) -> None:
+        wanted = reference.keypoints[ours][:, :2]
+        self._compared_keypoints += len(wanted)
+        if found.keypoints is None:
+            return
+        box = reference.boxes[ours]
+        cell = (box[2:] - box[:2]).max() / HEATMAP_CELLS
+        distance = np.abs(wanted - found.keypoints[theirs][:, :2]).max(axis=1)
+        self._equal_keypoints += int((distance <= cell).sum())
 
     @property
     def matched(self) -> float:
@@ -91,6 +105,13 @@ class Comparison:
         Outside the boxes pixels are equal whatever the masks are.
         """
         return self._equal_pixels / self._compared_pixels if self._compared_pixels else math.nan
+
+    @property
+    def keypoints(self) -> float:
+        """Share of the keypoints that are no more than a cell of the heatmap apart, else NaN."""
+        if not self._compared_keypoints:
+            return math.nan
+        return self._equal_keypoints / self._compared_keypoints
 
     def box_difference(self, share: float = 1.0) -> float:
         """Pixels by which no more than 1 - `share` of the pairs differ in a corner; 1: the most."""
@@ -112,6 +133,8 @@ class Comparison:
         }
         if self._compared_pixels:
             measured["equal mask pixels"] = (self.mask_pixels, ">=", tolerance.mask_pixels)
+        if self._compared_keypoints:
+            measured["equal keypoints"] = (self.keypoints, ">=", tolerance.keypoints)
         return [
             f"{name}: {value:.6g}, must be {sign} {limit:g}"
             for name, (value, sign, limit) in measured.items()
@@ -133,6 +156,7 @@ class Comparison:
             "score_max": self.score_difference(),
             "score_share": self.score_difference(share),
             "mask_pixels": self.mask_pixels,
+            "keypoints": self.keypoints,
         }
 
 

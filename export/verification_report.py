@@ -152,6 +152,8 @@ def _comparison_rows(comparison: Comparison) -> list[tuple[str, str, str]]:
     if not math.isnan(comparison.mask_pixels):
         pixels = f"{comparison.mask_pixels:.6f}"
         rows.append(("equal mask pixels", pixels, f"{limits.mask_pixels:g}"))
+    if not math.isnan(comparison.keypoints):
+        rows.append(("equal keypoints", f"{comparison.keypoints:.6f}", f"{limits.keypoints:g}"))
     return rows
 
 

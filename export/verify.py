@@ -184,6 +184,7 @@ def _keras_run(model: Any) -> Run:
             images = images[..., ::-1]
         found = model.predict_on_batch({"images": images, "image_sizes": image_sizes})
         found = {name: np.asarray(value) for name, value in found.items()}
+        found.pop("keypoint_heatmaps", None)
         return found | {"num_detections": found.pop("valid").sum(axis=1, dtype=np.int32)}
 
     return run

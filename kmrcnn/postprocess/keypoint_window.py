@@ -33,8 +33,7 @@ def search_windows(heatmaps: Tensor, boxes: Tensor, score: str) -> Tensor:
     """
     side, number = heatmaps.shape[1], heatmaps.shape[3]
     maps = ops.reshape(ops.transpose(heatmaps, (0, 3, 1, 2)), (-1, side, side))  # (N * J, M, M)
-    highest = ops.argmax(ops.reshape(maps, (-1, side * side)), axis=1)  # (N * J,)
-    highest = ops.cast(highest, "int32")
+    _, highest = _highest(ops.reshape(maps, (-1, side * side)))
     per_map = ops.repeat(boxes, number, axis=0)  # (N * J, 4)
     columns = _Pixels(per_map[:, 0], per_map[:, 2], highest % side, side)
     rows = _Pixels(per_map[:, 1], per_map[:, 3], highest // side, side)
@@ -44,12 +43,20 @@ def search_windows(heatmaps: Tensor, boxes: Tensor, score: str) -> Tensor:
     resized = ops.matmul(resized, ops.transpose(columns.weights, (0, 2, 1)))
     exists = ops.logical_and(rows.exists[:, :, None], columns.exists[:, None, :])
     resized = ops.reshape(ops.where(exists, resized, -1e30), (-1, WINDOW * WINDOW))
-    best = ops.cast(ops.argmax(resized, axis=1), "int32")
-    value = ops.max(resized, axis=1)
+    value, best = _highest(resized)
     if score == "probability":
         value = ops.exp(value - ops.logsumexp(ops.reshape(maps, (-1, side * side)), axis=1))
     points = ops.stack([columns.centre(best % WINDOW), rows.centre(best // WINDOW), value], axis=-1)
     return ops.reshape(points, (-1, number, 3))
+
+
+def _highest(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Value and index (n,) int32 of the highest of each row of (n, m).
+
+    Keras's argmax has bit operations in its TensorFlow form that ONNX and LiteRT do not know.
+    """
+    value, index = ops.top_k(values, 1)
+    return value[:, 0], ops.cast(index[:, 0], "int32")
 
 
 class _Pixels:

@@ -7,6 +7,9 @@ Two tiles see the same pixels where they overlap. What they found there is compa
   which goes;
 - both end at a border, and overlap: parts of one object that no tile has as a whole; they are
   united.
+
+Objects of different classes stay apart, with one exception. The class of a cut object is a guess:
+if the mask is just what the tile sees of the other's whole object, it is a fragment of that.
 """
 
 from __future__ import annotations
@@ -110,15 +113,18 @@ class _Parts:
 
 
 class _Pair(NamedTuple):
-    """Two detections of one class and different tiles that share pixels."""
+    """Two detections of different tiles that overlap."""
 
     first: int
     second: int
+    same_class: bool
     num_cut: int
     iou: float  # in the common region of the two tiles
     coverage: float  # the part of the cut one that the whole one covers; 0 unless `num_cut` is 1
 
     def belong_together(self, rule: SeamRule) -> bool:
+        if not self.same_class:
+            return self.num_cut == 1 and self.iou >= rule.min_iou
         if self.num_cut == 1:
             return self.coverage >= rule.min_coverage
         return self.iou >= rule.min_iou
@@ -160,7 +166,7 @@ def _moved_to_picture(tiles, found, image_size) -> Detections:
 
 
 def _overlapping_pairs(parts: _Parts) -> Iterator[_Pair]:
-    boxes, classes = parts.every.boxes, parts.every.classes
+    boxes = parts.every.boxes
     for (a, tile_a), (b, tile_b) in itertools.combinations(enumerate(parts.tiles), 2):
         common = tile_a.common(tile_b)
         if common is None:
@@ -169,8 +175,7 @@ def _overlapping_pairs(parts: _Parts) -> Iterator[_Pair]:
         ours = np.nonzero(reaches & (parts.tile_index == a))[0]
         theirs = np.nonzero(reaches & (parts.tile_index == b))[0]
         for first in ours.tolist():
-            rivals = theirs[classes[theirs] == classes[first]]
-            for second in rivals[_intersect(boxes[rivals], boxes[first])].tolist():
+            for second in theirs[_intersect(boxes[theirs], boxes[first])].tolist():
                 yield _compare(parts, first, second, common)
 
 
@@ -187,7 +192,8 @@ def _compare(parts: _Parts, first: int, second: int, common: Tile) -> _Pair:
     coverage = 0.0
     if num_cut == 1:
         coverage = shared / (one if parts.cut[first] else other).bitmap.sum()
-    return _Pair(first, second, num_cut, shared / max(union, 1), coverage)
+    same_class = bool(parts.every.classes[first] == parts.every.classes[second])
+    return _Pair(first, second, same_class, num_cut, shared / max(union, 1), coverage)
 
 
 def _pixels_in(crop: MaskCrop, tile: Tile) -> int:

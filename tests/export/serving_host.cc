@@ -10,7 +10,6 @@
 #include <string>
 #include <vector>
 
-#include "tensorflow/cc/saved_model/constants.h"
 #include "tensorflow/cc/saved_model/loader.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "tensorflow/core/public/session_options.h"
@@ -28,7 +27,7 @@ int main(int argc, char** argv) {
   tensorflow::SavedModelBundle bundle;
   absl::Status status =
       tensorflow::LoadSavedModel(tensorflow::SessionOptions(), tensorflow::RunOptions(), argv[1],
-                                 {std::string(tensorflow::kSavedModelTagServe)}, &bundle);
+                                 {"serve"}, &bundle);
   if (!status.ok()) {
     std::cerr << "loading: " << status << "\n";
     return 1;

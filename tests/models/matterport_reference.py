@@ -68,7 +68,7 @@ def pyramid(layers, canvas: np.ndarray, blocks) -> dict[str, tf.Tensor]:
         merged = x
         found[f"P{number}"] = _conv(layers[f"fpn_p{number}"], x)
     found["P6"] = tf.nn.max_pool2d(found["P5"], 1, 2, "VALID")
-    return found
+    return dict(sorted(found.items()))
 
 
 def _block(layers, name, x, first):
@@ -153,8 +153,13 @@ def levels_of(boxes: np.ndarray, settings: Settings) -> np.ndarray:
 
 
 def pool(features, boxes: np.ndarray, size: int, settings: Settings) -> np.ndarray:
-    """(n, size, size, C)."""
+    """(n, size, size, C).
+
+    Boxes that end at the canvas's edge are made a millionth shorter: TensorFlow's operator gives
+    zeros for their last row or column where rounding puts it past the map, in some boxes only.
+    """
     levels = levels_of(boxes, settings)
+    boxes = np.minimum(boxes, np.float32(1 - 1e-6))
     pooled = np.zeros((len(boxes), size, size, features["P2"].shape[-1]), "float32")
     for level in range(2, 6):
         rows = np.nonzero(levels == level)[0]

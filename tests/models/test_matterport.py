@@ -78,7 +78,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def model_and_layers(tmp_path_factory):
-    layers = random_layers(CLASSES, BLOCKS, seed=7)  # makes detections of several classes
+    layers = random_layers(CLASSES, BLOCKS, seed=9)  # makes detections of several classes
     path = write_file(tmp_path_factory.mktemp("h5") / "mask_rcnn.h5", layers)
     config = matterport_config(load_preset("matterport_coco").model, read_keras2_file(path), CONFIG)
     model = build_model(config)
@@ -132,7 +132,9 @@ def test_proposals(run):
     got = np.asarray(found["boxes"][0])[np.asarray(found["valid"][0])]
     want = in_pixels(run.proposals)
     assert len(want) == SETTINGS.proposals
-    np.testing.assert_allclose(got, want, atol=1e-3 * 5)
+    distance = np.abs(got[:, None] - want[None]).max(-1)  # near-equal scores may change places
+    assert distance.min(0).max() <= 1e-3
+    assert distance.min(1).max() <= 1e-3
 
 
 def boxes_of_all_sizes(number: int = 200) -> np.ndarray:

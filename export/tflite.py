@@ -94,7 +94,6 @@ def _detection_function(model: GeneralizedRCNN, options: ExportOptions):
         tf.TensorSpec((1, 2), tf.int32, "image_sizes"),
     )
     function = tf.function(module.detect, input_signature=signature)
-    module.signature = function  # outputs get their names from a function the module has
     return function.get_concrete_function(), module
 
 

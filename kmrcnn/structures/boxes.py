@@ -18,12 +18,14 @@ def pairwise_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
     """Intersection over union (..., N, M) of boxes (..., N, 4) and (..., M, 4); 0 for empty
     boxes.
     """
-    a, b = ops.expand_dims(boxes_a, -2), ops.expand_dims(boxes_b, -3)
-    corner_min = ops.maximum(a[..., :2], b[..., :2])
-    corner_max = ops.minimum(a[..., 2:], b[..., 2:])
-    sides = ops.maximum(corner_max - corner_min, 0.0)
-    intersection = sides[..., 0] * sides[..., 1]
-    union = area(a) + area(b) - intersection
+    # Coordinate by coordinate: an innermost axis of two is several times slower.
+    a = [ops.expand_dims(boxes_a[..., i], -1) for i in range(4)]  # (..., N, 1)
+    b = [ops.expand_dims(boxes_b[..., i], -2) for i in range(4)]  # (..., 1, M)
+    width = ops.maximum(ops.minimum(a[2], b[2]) - ops.maximum(a[0], b[0]), 0.0)
+    height = ops.maximum(ops.minimum(a[3], b[3]) - ops.maximum(a[1], b[1]), 0.0)
+    intersection = width * height
+    areas = ops.expand_dims(area(boxes_a), -1) + ops.expand_dims(area(boxes_b), -2)
+    union = areas - intersection
     return ops.where(intersection > 0, intersection / ops.maximum(union, 1e-12), 0.0)
 
 

@@ -104,7 +104,7 @@ def test_any_number_of_pictures_for_a_fixed_batch(model, tmp_path):
 
 
 def test_evaluate_takes_it(artefact, model):
-    scenes = SyntheticScenes(2, size=(96, 128), seed=0)
+    scenes = SyntheticScenes(2, (96, 128), seed=0, classes=CLASS_NAMES)
     result = evaluate(ArtefactPredictor(artefact, 0.0), scenes, progress=False)
     wanted = evaluate(model, scenes, progress=False)
     assert result.num_images == 2

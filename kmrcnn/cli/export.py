@@ -113,11 +113,11 @@ def run(args: argparse.Namespace) -> int:
 
     import_quietly("tensorflow")
     from kmrcnn.cli.export_run import ExportRun, planned
-    from kmrcnn.models.zoo import load_model
+    from kmrcnn.models import zoo
 
     jobs = planned(args)
     print(f"Loading {preset}" + (f", weights {weights}" if weights else ""), flush=True)
-    return ExportRun(load_model(preset, weights=weights), args).run(jobs)
+    return ExportRun(zoo.load_model(preset, weights=weights), args).run(jobs)
 
 
 def _check(args: argparse.Namespace) -> None:

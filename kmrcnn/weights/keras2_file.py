@@ -36,9 +36,7 @@ def read_keras2_file(path: str | Path) -> dict[str, np.ndarray]:
         ValueError: The file is damaged, or has not the layout of Keras 2, or a weight that is not
             of numbers, or two of the same name.
     """
-    import h5py
-
-    with damage_named(path, "HDF5 file"), h5py.File(path, "r") as file:
+    with damage_named(path, "HDF5 file"), _open(path) as file:
         group = _weights_group(file)
         if group is None:
             raise ValueError("it has no attribute `layer_names`, as files of Keras 2 have")
@@ -49,6 +47,18 @@ def read_keras2_file(path: str | Path) -> dict[str, np.ndarray]:
                     raise ValueError(f"{dataset.name!r} is there twice or not of numbers")
                 weights[key] = np.asarray(dataset, np.float32)
     return weights
+
+
+def _open(path: str | Path) -> Any:
+    """An HDF5 file; ValueError if it is there but is none."""
+    import h5py
+
+    try:
+        return h5py.File(path, "r")
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except OSError as error:
+        raise ValueError(str(error)) from error
 
 
 def _weights_group(file: Any) -> Any:

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kmrcnn.config.schema import KeypointConfig
-from kmrcnn.export import export
-from kmrcnn.export.artefact_predictor import ArtefactPredictor
+from kmrcnn.export import ArtefactPredictor, export
 from kmrcnn.export.lowered_model import lowered_model
 from kmrcnn.export.serving_module import OUTPUTS, ServingModule
 from kmrcnn.predictor import Predictor
@@ -26,7 +26,7 @@ def model():
 
 def test_module_gives_points_and_no_heatmaps(model):
     module = ServingModule(lowered_model(model, Lowering("reference", "combined")))
-    inputs = tiny_inputs()
+    inputs = {name: tf.constant(value) for name, value in tiny_inputs().items()}
     found = module.detect(inputs["images"], inputs["image_sizes"])
     assert set(found) == set(OUTPUTS)
     want = model.predict_on_batch(inputs)
@@ -41,8 +41,9 @@ def test_module_gives_points_and_no_heatmaps(model):
 def test_artefact_finds_the_models_keypoints(model, tmp_path, format, package):
     pytest.importorskip(package)
     picture = np.random.default_rng(0).integers(0, 255, (*SIZE, 3)).astype(np.uint8)
-    export(model, tmp_path, format=format, image_size=None if format == "saved_model" else SIZE)
-    found = ArtefactPredictor(tmp_path, score_threshold=0.1).predict(picture)
+    folder = tmp_path / "artefact"
+    export(model, folder, format=format, image_size=None if format == "saved_model" else SIZE)
+    found = ArtefactPredictor(folder, score_threshold=0.1).predict(picture)
     want = Predictor(model, score_threshold=0.1).predict(picture)
     assert len(found) == len(want) > 0 and found.keypoint_layout == want.keypoint_layout
     partner = np.abs(found.boxes[:, None] - want.boxes[None]).max(axis=-1).argmin(axis=1)

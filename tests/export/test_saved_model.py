@@ -13,7 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 import kmrcnn
-from kmrcnn.config.schema import BoxConfig, InputConfig, PoolerConfig
+from kmrcnn.config.schema import BoxConfig, InputConfig, KeypointConfig, PoolerConfig
 from kmrcnn.custom_ops import library
 from kmrcnn.data.images import decode_image
 from kmrcnn.data.preprocess import pad_to_canvas, to_network
@@ -41,6 +41,7 @@ TORCHVISION = {
         fc_channels=32, max_detections=12, class_agnostic=True, score_threshold=0.1, min_size=0.01
     ),
 }
+KEYPOINTS = KeypointConfig(num_keypoints=3, num_convs=1, channels=16)
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +73,8 @@ def assert_row_equals(outputs, row, want, box_tolerance=1e-3):
     np.testing.assert_allclose(outputs["boxes"][row, :number], want.boxes, atol=box_tolerance)
     np.testing.assert_allclose(outputs["scores"][row, :number], want.scores, atol=1e-4)
     np.testing.assert_array_equal(outputs["classes"][row, :number], want.classes)
-    for name in ("boxes", "scores", "classes", "masks"):
-        if name in outputs:
-            assert not np.any(outputs[name][row, number:])
+    for name, value in outputs.items():
+        assert name == "num_detections" or not np.any(value[row, number:])
 
 
 def test_folder_has_what_serving_looks_for(coins):
@@ -173,8 +173,8 @@ def test_artefact_predictor_equals_predictor(coins, coins_model):
 
 @pytest.fixture(
     scope="module",
-    params=[DETECTRON2, TORCHVISION, {"mask": None}],
-    ids=["detectron2", "torchvision", "boxes"],
+    params=[DETECTRON2, TORCHVISION, {"mask": None, "keypoint": KEYPOINTS}],
+    ids=["detectron2", "torchvision", "keypoints"],
 )
 def convention(request, tmp_path_factory):
     """A model and its signatures."""
@@ -195,6 +195,19 @@ def test_every_convention(convention):
     assert has_masks == (model.config.mask is not None)
 
 
+def test_keypoints_are_on_the_picture(convention):
+    model, signatures = convention
+    if model.config.keypoint is None:
+        pytest.skip("has none")
+    picture = skimage.data.astronaut()[100:300, 50:310]
+    want = kmrcnn.Predictor(model, 0.0).predict(picture).keypoints
+    outputs = signatures["serving_default"](images=tf.constant(picture[None]))
+    assert "keypoint_heatmaps" not in outputs
+    got = outputs["keypoints"][0, : len(want)].numpy()
+    distance = np.abs(got - want).max(axis=-1)
+    assert (distance < 1e-2).mean() > 0.9  # two equal peaks of a heatmap may change places
+
+
 @pytest.mark.realdata
 def test_photographs_as_the_predictor_sees_them(convention, data_dir):
     model, signatures = convention
@@ -204,6 +217,7 @@ def test_photographs_as_the_predictor_sees_them(convention, data_dir):
         assert_row_equals(outputs, 0, predictor.predict(path), box_tolerance=0.01)
 
 
+@pytest.mark.slow
 def test_other_channels_have_no_bytes_signature(tmp_path):
     channels, statistics = 4, (100.0,) * 4
     model = tiny_model(
@@ -293,6 +307,7 @@ print("found:", int(found["num_detections"][0]), float(found["scores"][0, 0]))
 """
 
 
+@pytest.mark.slow
 def test_custom_op_in_a_host_that_loads_the_library(coins_model, tmp_path):
     if library.tensorflow_ops() is None:
         pytest.skip("the library cannot be compiled here")

@@ -61,10 +61,12 @@ def expected_shapes(config):
         shapes |= _conv(f"neck/lateral{level}", 1, channels, wide, config.neck.norm)
         shapes |= _conv(f"neck/output{level}", 3, wide, wide, config.neck.norm)
     anchors = len(config.anchors.sizes[0]) * len(config.anchors.aspect_ratios)
+    before = wide
     for i in range(1, config.rpn.num_convs + 1):
-        shapes |= _conv(f"rpn/conv{i}", 3, wide, wide)
-    shapes |= _conv("rpn/objectness", 1, wide, anchors)
-    shapes |= _conv("rpn/deltas", 1, wide, 4 * anchors)
+        shapes |= _conv(f"rpn/conv{i}", 3, before, config.rpn.channels or wide)
+        before = config.rpn.channels or wide
+    shapes |= _conv("rpn/objectness", 1, before, anchors)
+    shapes |= _conv("rpn/deltas", 1, before, 4 * anchors)
     wide *= 2 if config.pooler.stage == "res5" else 1  # of what the heads see
     box, before = config.box, wide
     for i in range(1, box.num_convs + 1):

@@ -1,10 +1,11 @@
 """How close the models come to torchvision and Detectron2: the largest differences, case by case.
 
-    python benchmarks/parity.py [--json FILE]
+    python benchmarks/parity.py [--only WORD] [--json FILE]
 
 Reads the reference cases that tests/models/test_parity.py reads (folder KMRCNN_CASES) and prints
 what that test bounds: relative error of backbone and pyramid, pixels of proposals and final boxes,
-scores, mask logits on the reference's detections, the share of equal pixels of the pasted masks.
+scores, mask logits on the reference's detections, the share of equal pixels of the pasted masks,
+pixels of keypoints, relative error of the losses of a training step. "-": the case has none.
 """
 
 import argparse
@@ -20,17 +21,27 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.models import test_parity as parity  # noqa: E402
 
-COLUMNS = ("backbone, FPN", "proposals px", "boxes px", "scores", "mask logits", "equal pixels")
+COLUMNS = {
+    "backbone, FPN": ".2g",
+    "proposals px": ".2g",
+    "boxes px": ".2g",
+    "scores": ".2g",
+    "mask logits": ".2g",
+    "equal pixels": ".6f",
+    "keypoints px": ".2g",
+    "losses": ".2g",
+}
 
 
 def measure(name: str) -> dict[str, float]:
+    """The largest differences of a case by column; columns that it has nothing for are missing."""
     run = parity.Run(name)
-    return {
-        "backbone, FPN": _features(run),
-        "proposals px": _proposals(run),
-        **_detections(run),
-        "mask logits": _mask_logits(run),
-    }
+    row = {"backbone, FPN": _features(run), "proposals px": _proposals(run), **_detections(run)}
+    if run.case.has("mid/mask_logits"):
+        row["mask logits"] = _mask_logits(run)
+    if run.case.stage("train/loss/"):
+        row["losses"] = _losses(run)
+    return row
 
 
 def _features(run) -> float:
@@ -54,21 +65,30 @@ def _proposals(run) -> float:
 
 
 def _detections(run) -> dict[str, float]:
-    case, boxes, scores, pixels = run.case, [], [], []
-    for image in range(len(case.images)):
-        got = parity._final(run, image)
-        want = case.output(image, "boxes")
-        order = parity._match(got, want, parity._labels(case, image))
-        boxes.append(np.abs(got["boxes"][order] - want).max())
-        scores.append(np.abs(got["scores"][order] - case.output(image, "scores")).max())
+    """Worst of all pictures."""
+    rows = [_picture_detections(run, image) for image in range(len(run.case.images))]
+    worst = {name: max(row[name] for row in rows) for name in rows[0]}
+    if "equal pixels" in worst:
+        worst["equal pixels"] = min(row["equal pixels"] for row in rows)
+    return worst
+
+
+def _picture_detections(run, image: int) -> dict[str, float]:
+    case, got = run.case, parity._final(run, image)
+    want = case.output(image, "boxes")
+    order = parity._match(got, want, parity._labels(case, image))
+    row = {
+        "boxes px": np.abs(got["boxes"][order] - want).max(),
+        "scores": np.abs(got["scores"][order] - case.output(image, "scores")).max(),
+    }
+    if got["masks"] is not None:
         masks = case.output(image, "masks")
         masks = masks[:, 0] > 0.5 if case.source == "torchvision" else masks
-        pixels.append((got["masks"][order][: len(masks)] == masks).mean())
-    return {
-        "boxes px": float(max(boxes)),
-        "scores": float(max(scores)),
-        "equal pixels": float(min(pixels)),
-    }
+        row["equal pixels"] = (got["masks"][order][: len(masks)] == masks).mean()
+    if got["keypoints"] is not None:
+        distance = got["keypoints"][order] - case.output(image, "keypoints")
+        row["keypoints px"] = np.abs(distance[..., :2]).max()
+    return {name: float(value) for name, value in row.items()}
 
 
 def _mask_logits(run) -> float:
@@ -76,21 +96,31 @@ def _mask_logits(run) -> float:
     return float(np.abs(got - want).max())
 
 
+def _losses(run) -> float:
+    """Largest relative error of a loss, every anchor and proposal sampled."""
+    got = parity._losses(run)
+    want = run.case.stage("train/loss/")
+    theirs = 1 if run.case.source == "detectron2" else 0
+    return max(abs(got[n] / float(want[parity.LOSS_NAMES[n][theirs]]) - 1) for n in got)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--only", default="", metavar="WORD", help="cases whose name has it")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     names = [n for n in parity._case_names() if not any(w in n.lower() for w in parity.PENDING)]
     rows = {}
     print(f"{'':34}" + "".join(f"{column:>15}" for column in COLUMNS))
-    for name in names:
+    for name in (name for name in names if args.only in name):
         rows[name] = measure(name)
-        print(
-            f"{name:34}" + "".join(f"{rows[name][column]:15.2g}" for column in COLUMNS[:-1]), end=""
+        cells = (
+            f"{rows[name][column]:15{form}}" if column in rows[name] else f"{'-':>15}"
+            for column, form in COLUMNS.items()
         )
-        print(f"{rows[name]['equal pixels']:15.6f}", flush=True)
+        print(f"{name:34}" + "".join(cells), flush=True)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1))
 

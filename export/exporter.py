@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -96,18 +97,30 @@ def require_free(path: str | Path, overwrite: bool) -> None:
     Raises:
         FileExistsError: It exists and `overwrite` is False, or it is not a folder, or it holds
             other things than an exported model.
+        NotADirectoryError: It would lie in a file.
+        PermissionError: It would lie in a folder that may not be written.
     """
     path = Path(path)
     if not path.exists():
+        _require_place(path)
         return
     if not path.is_dir():
         raise FileExistsError(f"{str(path)!r} exists; it is not a folder.")
     if not overwrite:
-        raise FileExistsError(f"{str(path)!r} exists; overwrite replaces it.")
+        raise FileExistsError(f"{str(path)!r} exists; --overwrite (overwrite=True) replaces it.")
     if any(path.iterdir()) and not (path / metadata.FILE_NAME).is_file():
         raise FileExistsError(
             f"{str(path)!r} holds other things than an exported model; it is not replaced."
         )
+
+
+def _require_place(path: Path) -> None:
+    """Checks that a folder can be made: found before a model is converted for minutes."""
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(f"{str(path)!r} cannot be made: {str(above)!r} is a file.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise PermissionError(f"{str(path)!r} cannot be made: {str(above)!r} may not be written.")
 
 
 @contextmanager
@@ -116,12 +129,17 @@ def _named_in_errors(path: str | Path) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        reason = re.sub(r"^\{\{.*?\}\} ", "", error.message.splitlines()[0])  # without the node
-        raise OSError(f"{str(path)!r} could not be written: {reason}") from error
+        raise OSError(f"{str(path)!r} could not be written: {_reason(error)}") from error
     except OSError as error:
         if error.errno is None or error.filename is not None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """The message without the names of nodes and of the temporary file."""
+    message = re.sub(r"\{\{.*?\}\}|\[Op:.*?\]", "", error.message.splitlines()[0])
+    return message.rpartition(";")[2].strip()
 
 
 def _settle(model: Any, format: str, options: ExportOptions) -> ExportOptions:

@@ -4,6 +4,8 @@ classifier.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -26,6 +28,7 @@ class ResNet(keras.layers.Layer):
 
     Args:
         config: Depth, widths, groups, place of the stride, normalisation, frozen stages.
+        inserts: By the number of a stage, 2..5, a layer before its last block; the shape stays.
 
     Call arguments:
         images: (B, H, W, channels), normalised.
@@ -35,7 +38,12 @@ class ResNet(keras.layers.Layer):
         to the last stage.
     """
 
-    def __init__(self, config: BackboneConfig, **kwargs):
+    def __init__(
+        self,
+        config: BackboneConfig,
+        inserts: Mapping[int, keras.layers.Layer] = MappingProxyType({}),
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.stem = ConvNormAct(
             config.stem_channels, 7, strides=2, norm=_norm_spec(config), name="stem"
@@ -47,9 +55,12 @@ class ResNet(keras.layers.Layer):
         stride = 4
         for number in range(2, config.last_stage + 1):
             stage = residual_stage(config, number)
-            self.stages.append(stage)
             stride *= stage[0].strides
             self.feature_info[f"C{number}"] = (stage[-1].channels, stride)
+            if number in inserts:
+                inserts[number].trainable = config.freeze_at < number
+                stage.insert(-1, inserts[number])
+            self.stages.append(stage)
 
     def build(self, input_shape):
         self.stem.build(input_shape)

@@ -87,6 +87,13 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         "--custom-op", action="store_true", help="saved_model: RoIAlign by the compiled library"
     )
     group.add_argument(
+        "--model-version",
+        type=int,
+        default=1,
+        metavar="N",
+        help="saved_model: the number of its folder (default: 1)",
+    )
+    group.add_argument(
         "--calibration", type=Path, metavar="DIR", help="pictures that int8 takes its ranges from"
     )
 
@@ -122,6 +129,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """What is wrong whatever the model is, before it is loaded."""
+    from kmrcnn.data.images import find_images
+
     if args.verify and args.images is None:
         raise ValueError("--verify needs --images DIR.")
     if not args.verify:
@@ -134,3 +143,6 @@ def _check(args: argparse.Namespace) -> None:
         path = getattr(args, name)
         if path is not None and not path.exists():
             raise FileNotFoundError(f"--{name}: there is no file or folder {path}")
+    pictures = [args.calibration, None if args.annotations else args.images]
+    for path in filter(None, pictures):
+        find_images(path)  # raises where there are none

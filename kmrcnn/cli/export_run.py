@@ -136,6 +136,7 @@ class ExportRun:
             "max_detections": args.max_detections,
             "paste_masks": args.paste_masks,
             "custom_op": args.custom_op,
+            "version": args.model_version,
             "calibration_images": args.calibration if job.precision == "int8" else None,
         }
         if args.format != "all":
@@ -165,7 +166,7 @@ def _require_precisions(formats: list[str], wanted: list[str]) -> None:
 def _foreign_options(format: str) -> Iterator[str]:
     """Options that do not go with a format; of all formats together they are for the others."""
     if format != "saved_model":
-        yield from ("paste_masks", "custom_op")
+        yield from ("paste_masks", "custom_op", "version")
     if not FORMATS[format].fixed_size:
         yield "image_size"
     if format not in ("onnx", "tensorrt"):

@@ -144,10 +144,10 @@ def _find(name_or_path: str | Path) -> Traversable:
     name = str(name_or_path)
     if name in published:
         return published[name]
-    nearest = difflib.get_close_matches(name, published, n=3, cutoff=0.4) or sorted(published)
+    nearest = difflib.get_close_matches(name, published, n=3, cutoff=0.4)
+    hint = f"Did you mean: {', '.join(nearest)}?" if nearest else "`kmrcnn presets` lists them."
     raise ValueError(
-        f"`name_or_path` must be a preset's name or a .yaml file. Received: {name!r}. "
-        f"Did you mean: {', '.join(nearest)}?"
+        f"`name_or_path` must be a preset's name or a .yaml file. Received: {name!r}. {hint}"
     )
 
 

@@ -77,6 +77,8 @@ class BackboneConfig:
     last_stage: int = 5  # res2..res5 up to this; 4 where res5 works on RoIs (C4)
     # of res5's 3x3; where it is not 1, res5 keeps res4's stride (DC5)
     res5_dilation: int = 1
+    # stage before whose last block a non-local block (Wang et al. 2018) stands; None: nowhere
+    non_local_stage: int | None = None
 
     def __post_init__(self):
         require_choice(self, "norm", annotation=Norm)
@@ -87,6 +89,11 @@ class BackboneConfig:
             raise ValueError(f"`backbone.last_stage` must be in 2..5. Received: {self.last_stage}")
         if not 0 <= self.freeze_at <= 5:
             raise ValueError(f"`backbone.freeze_at` must be in 0..5. Received: {self.freeze_at}")
+        if self.non_local_stage is not None and not 2 <= self.non_local_stage <= self.last_stage:
+            raise ValueError(
+                f"`backbone.non_local_stage` must be in 2..{self.last_stage}, the last stage. "
+                f"Received: {self.non_local_stage}"
+            )
 
 
 @dataclass(frozen=True)
@@ -163,11 +170,11 @@ class RPNConfig:
 class PoolerConfig:
     """RoI features (He et al. 2017; level rule: Lin et al. 2017, equation 1)."""
 
-    # what pools: RoIAlign by the mean of samples or their maximum, RoIPool, RoIWarp (table 2c); one
-    # sample per bin from corner to corner
-    operator: Literal["roi_align", "roi_align_max", "roi_pool", "roi_warp", "roi_crop"] = (
-        "roi_align"
-    )
+    # what pools: RoIAlign or RoIWarp by the mean of samples or their maximum, RoIPool (table 2c);
+    # one sample per bin from corner to corner
+    operator: Literal[
+        "roi_align", "roi_align_max", "roi_pool", "roi_warp", "roi_warp_max", "roi_crop"
+    ] = "roi_align"
     # what works on every pooled RoI before the branches, and halves its side: nothing | the
     # backbone's last stage, which the branches share (C4)
     stage: Literal["none", "res5"] = "none"
@@ -234,12 +241,19 @@ class MaskConfig:
     """Mask branch: one small mask per class and RoI (He et al. 2017)."""
 
     pooled_size: int = 14  # the mask has twice the side that the pooler gives
-    num_convs: int = 4
+    # what makes masks of RoI features: convolutions | fully connected layers (table 2e)
+    head: Literal["fcn", "mlp"] = "fcn"
+    num_convs: int = 4  # of fcn, as are the next four
     channels: int = 256
     norm: Norm = "none"
     norm_epsilon: float = 1e-5
     norm_groups: int = 32
+    num_fcs: int = 2  # of mlp, before the one that gives the pixels; 3 in "MLP+"
+    fc_channels: int = 1024  # of mlp
     class_agnostic: bool = False
+    # each class's mask on its own | in competition with the others and the background, pixel by
+    # pixel (table 2b)
+    activation: Literal["sigmoid", "softmax"] = "sigmoid"
     # ground truth pooled to the RoI: as it is | thresholded at 0.5
     target: Literal["soft", "binary"] = "binary"
     # how a mask is put back on the image
@@ -248,9 +262,14 @@ class MaskConfig:
 
     def __post_init__(self):
         require_choice(self, "norm", annotation=Norm)
-        require_choice(self, "target", "paste")
-        require_positive(self, "pooled_size", "channels")
+        require_choice(self, "head", "activation", "target", "paste")
+        require_positive(self, "pooled_size", "channels", "num_fcs", "fc_channels")
         require_fraction(self, "threshold")
+        if self.class_agnostic and self.activation == "softmax":
+            raise ValueError(
+                "`mask.class_agnostic` goes with `mask.activation` sigmoid: one mask has nothing "
+                "to compete with."
+            )
 
 
 @dataclass(frozen=True)

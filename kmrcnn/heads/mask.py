@@ -8,9 +8,7 @@ import keras
 from keras import ops
 
 from kmrcnn.config.schema import MaskConfig
-from kmrcnn.layers.conv_norm_act import ConvNormAct, NormSpec
-from kmrcnn.layers.deconv import Deconv2x2, interleave
-from kmrcnn.losses.mask import mask_loss
+from kmrcnn.heads.mask_classes import CompetingClasses, IndependentClasses, MaskHead
 from kmrcnn.roi.blocks import in_blocks
 from kmrcnn.roi.packing import PackedRoIs, pack, pack_values, unpack
 from kmrcnn.structures.lowering import NATIVE, Lowering
@@ -20,16 +18,13 @@ from kmrcnn.targets.roi_sampler import Samples
 
 
 class MaskBranch(keras.layers.Layer):
-    """Convolutions, a 2x2 deconvolution and a 1x1 predictor.
-
-    The predictor comes after the deconvolution but works pixel by pixel, so it is applied for the
-    wanted class only and before the pixels are put in place; the numbers are those of the usual
-    order.
+    """Pools the features of RoIs, and has a head make masks of them.
 
     Args:
-        config: Layers and target rule.
+        config: Target rule.
         pooler: A `RoIPooler`.
-        num_classes: K.
+        head: Makes masks of RoI features, as many as `classes` wants.
+        classes: How the masks of the classes relate, and the loss that follows from it.
         lowering: Whether unused slots are computed too.
 
     Call arguments:
@@ -46,37 +41,23 @@ class MaskBranch(keras.layers.Layer):
         self,
         config: MaskConfig,
         pooler: keras.layers.Layer,
-        num_classes: int,
+        head: MaskHead,
+        classes: IndependentClasses | CompetingClasses,
         lowering: Lowering = NATIVE,
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)  # boxes keep float32
         self.config = config
         self.pooler = pooler
+        self.head = head
+        self.classes = classes
         self.lowering = lowering
-        norm = NormSpec(config.norm, config.norm_epsilon, config.norm_groups)
-        self.convs = [
-            ConvNormAct(config.channels, 3, norm=norm, name=f"conv{i}")
-            for i in range(1, config.num_convs + 1)
-        ]
-        self.deconv = Deconv2x2(config.channels, name="deconv")
-        self.logits = ConvNormAct(
-            1 if config.class_agnostic else num_classes,
-            1,
-            relu=False,
-            kernel_initializer=keras.initializers.RandomNormal(stddev=0.001),
-            name="logits",
-        )
 
     def build(self, features_shape, boxes_shape=None, classes_shape=None, valid_shape=None):
         if not self.pooler.built:
             self.pooler.build(features_shape)
-        channels = self.pooler.channels
-        for conv in self.convs:
-            conv.build((None, None, None, channels))
-            channels = conv.filters
-        self.deconv.build((None, None, None, channels))
-        self.logits.build((None, None, None, self.deconv.filters))
+        side = self.pooler.output_size
+        self.head.build((None, side, side, self.pooler.channels))
 
     def call(self, features, boxes, classes, valid, training=None):
         packed = pack(boxes, valid, self.lowering.static)
@@ -91,32 +72,15 @@ class MaskBranch(keras.layers.Layer):
         return unpack(found["logits"], packed, valid)
 
     def predict_packed(self, features, packed: PackedRoIs, classes=None, training=None) -> Tensor:
-        """Logits (N, M, M) of the given classes (N,), or of all classes: (N, M, M, K)."""
-        # (N, P, P, C)
-        x = self.pooler(features, packed.boxes, packed.batch_indices, training=training)
-        for conv in self.convs:
-            x = conv(x, training=training)
-        x = ops.relu(self.deconv.subpixels(x))  # (N, P, P, 2, 2, C)
+        """Logits (N, M, M) of the given classes (N,), or the head's for all: (N, M, M, K)."""
+        x = self._pool(features, packed, training)
         if classes is None:
-            return interleave(ops.cast(self._all_classes(x), "float32"))
-        return interleave(ops.cast(self._one_class(x, classes), "float32"))
+            return self.head(x, training=training)
+        return self.classes.logits(self.head, x, classes, training)
 
-    def _all_classes(self, x):
-        kernel = ops.cast(self.logits.kernel[0, 0], x.dtype)  # (C, K)
-        # On two axes: a broadcasting product damages the heap in TensorFlow 2.21 (issue 117700).
-        values = ops.matmul(ops.reshape(x, (-1, x.shape[-1])), kernel)
-        values = ops.reshape(values, (-1,) + tuple(x.shape[1:-1]) + (kernel.shape[1],))
-        return values + ops.cast(self.logits.bias, x.dtype)
-
-    def _one_class(self, x, classes):
-        if self.config.class_agnostic:
-            return self._all_classes(x)[..., 0]
-        kernels = ops.take(ops.transpose(self.logits.kernel[0, 0]), classes, axis=0)  # (N, C)
-        biases = ops.take(self.logits.bias, classes)  # (N,)
-        pixels = ops.reshape(x, (-1, x.shape[1] * x.shape[2] * 4, x.shape[5]))  # (N, P * P * 4, C)
-        values = ops.matmul(pixels, ops.cast(kernels, x.dtype)[..., None])[..., 0]
-        values = values + ops.cast(biases, x.dtype)[:, None]
-        return ops.reshape(values, (-1,) + tuple(x.shape[1:5]))
+    def _pool(self, features, packed: PackedRoIs, training) -> Tensor:
+        """RoI features (N, P, P, C)."""
+        return self.pooler(features, packed.boxes, packed.batch_indices, training=training)
 
     def compute_losses(
         self, features, samples: Samples, targets: dict[str, Tensor], training=None
@@ -134,8 +98,9 @@ class MaskBranch(keras.layers.Layer):
         foreground = pack_values(samples.foreground, packed)
         classes = ops.where(foreground, pack_values(samples.classes, packed), 0)
         goals = self.make_targets(packed, samples, targets)
-        logits = self.predict_packed(features, packed, classes, training)
-        return {"loss_mask": mask_loss(logits, goals, foreground)}
+        x = self._pool(features, packed, training)
+        loss = self.classes.loss(self.head, x, classes, goals, foreground, training)
+        return {"loss_mask": loss}
 
     def make_targets(self, packed: PackedRoIs, samples: Samples, targets) -> Tensor:
         """(N, M, M): the matched ground-truth masks in the frame of the packed boxes."""

@@ -8,11 +8,14 @@ from collections.abc import Callable
 import keras
 
 from kmrcnn.backbones.resnet import ResNet
-from kmrcnn.config.schema import ModelConfig
+from kmrcnn.config.schema import BackboneConfig, ModelConfig
 from kmrcnn.custom_ops import roi_align
 from kmrcnn.heads.box import BoxBranch
 from kmrcnn.heads.keypoint import KeypointBranch
 from kmrcnn.heads.mask import MaskBranch
+from kmrcnn.heads.mask_classes import CompetingClasses, IndependentClasses
+from kmrcnn.heads.mask_head import FCNMaskHead, MLPMaskHead
+from kmrcnn.layers.non_local import NonLocalBlock
 from kmrcnn.layers.placement import CentrePlacement, CornerPlacement
 from kmrcnn.layers.roi_align_max import roi_align_max
 from kmrcnn.layers.roi_crop import roi_crop
@@ -34,7 +37,10 @@ OPERATORS = {
     "roi_crop": roi_crop,
     "roi_pool": roi_pool,
     "roi_warp": roi_warp,
+    "roi_warp_max": functools.partial(roi_warp, reduce="max"),
 }
+MASK_HEADS = {"fcn": FCNMaskHead, "mlp": MLPMaskHead}
+MASK_CLASSES = {"sigmoid": IndependentClasses, "softmax": CompetingClasses}
 
 
 def build_model(
@@ -59,7 +65,7 @@ def build_model(
         raise ValueError(
             f"`neck.name` must be one of {list(NECKS)}. Received: {config.neck.name!r}"
         )
-    backbone = ResNet(config.backbone, name="backbone")
+    backbone = ResNet(config.backbone, _inserts(config.backbone), name="backbone")
     neck = NECKS[config.neck.name](config.neck, backbone.feature_info, name="neck")
     rpn = RegionProposalNetwork(
         config.rpn, config.anchors, neck.feature_info, seed, lowering, name="rpn"
@@ -70,9 +76,7 @@ def build_model(
     )
     branches = {}
     if config.mask is not None:
-        branches["mask"] = MaskBranch(
-            config.mask, pooler(config.mask.pooled_size), config.num_classes, lowering, name="mask"
-        )
+        branches["mask"] = _mask_branch(config, pooler(config.mask.pooled_size), lowering)
     if config.keypoint is not None:
         foreground_samples = config.box.samples_per_image * config.box.positive_fraction
         branches["keypoint"] = KeypointBranch(
@@ -87,6 +91,19 @@ def build_model(
     if config.input.placement == "centre":
         placement = CentrePlacement(config.anchors.box_ends)
     return GeneralizedRCNN(config, backbone, neck, rpn, roi_heads, placement, name=name)
+
+
+def _inserts(config: BackboneConfig) -> dict[int, keras.layers.Layer]:
+    """Layers that stand before the last block of a stage, by the stage's number."""
+    stage = config.non_local_stage
+    return {} if stage is None else {stage: NonLocalBlock(name=f"non_local{stage}")}
+
+
+def _mask_branch(config: ModelConfig, pooler, lowering: Lowering) -> MaskBranch:
+    mask = config.mask
+    classes = MASK_CLASSES[mask.activation](config.num_classes, mask.class_agnostic)
+    head = MASK_HEADS[mask.head](mask, classes.num_channels, name="head")
+    return MaskBranch(mask, pooler, head, classes, lowering, name="mask")
 
 
 def _pooler_factory(config: ModelConfig, neck, lowering: Lowering) -> Callable:

@@ -73,7 +73,7 @@ def count_unused_background(model: GeneralizedRCNN) -> int:
     heads = model.roi_heads
     unused = 4 * (heads.box.box_deltas.kernel.shape[0] + 1)
     if "mask" in heads.branches:
-        unused += heads.branches["mask"].logits.kernel.shape[2] + 1
+        unused += heads.branches["mask"].head.logits.kernel.shape[2] + 1
     return unused
 
 
@@ -190,13 +190,13 @@ def _box(branch, rois: int) -> Iterator[LayerCount]:
 
 
 def _mask(branch, rois: int) -> Iterator[LayerCount]:
-    pixels = rois * branch.pooler.output_size**2
-    for conv in branch.convs:
-        yield count_layer(conv, "mask", pixels)
-    yield count_layer(branch.deconv, "mask", 4 * pixels)
-    logits = count_layer(branch.logits, "mask", 4 * pixels)
-    classes = logits.kernel[-1]
-    yield logits._replace(multiply_adds=logits.multiply_adds // classes)
+    head = branch.head
+    for layer, positions in head.uses(branch.pooler.output_size):
+        count = count_layer(layer, "mask", rois * positions)
+        if layer is head.logits:
+            used = branch.classes.channels_used(head)
+            count = count._replace(multiply_adds=count.multiply_adds * used // head.num_channels)
+        yield count
 
 
 def _keypoint(branch, rois: int) -> Iterator[LayerCount]:

@@ -14,7 +14,6 @@ if the mask is just what the tile sees of the other's whole object, it is a frag
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -91,7 +90,7 @@ class _Parts:
 
     tiles: Sequence[Tile]
     every: Detections  # one tile's after another's, in the pixels of the picture
-    tile_index: np.ndarray  # (N,)
+    tile_index: np.ndarray  # (N,), ascending
     cut: np.ndarray  # (N,) bool: ends at an inner border of its tile
 
     @classmethod
@@ -100,6 +99,10 @@ class _Parts:
         every = _moved_to_picture(tiles, found, image_size)
         cut = _touch_inner_border(every.boxes, tiles, index, image_size, margin)
         return cls(tiles, every, index, cut)
+
+    def of_tile(self, number: int) -> np.ndarray:
+        """Indices (n,) of a tile's detections."""
+        return np.arange(*np.searchsorted(self.tile_index, (number, number + 1)))
 
     def shape(self, index: int) -> MaskCrop:
         """The mask, or the pixels of the box where there is no mask or an empty one."""
@@ -167,16 +170,22 @@ def _moved_to_picture(tiles, found, image_size) -> Detections:
 
 def _overlapping_pairs(parts: _Parts) -> Iterator[_Pair]:
     boxes = parts.every.boxes
-    for (a, tile_a), (b, tile_b) in itertools.combinations(enumerate(parts.tiles), 2):
-        common = tile_a.common(tile_b)
-        if common is None:
-            continue
-        reaches = _intersect(boxes, common.box())
-        ours = np.nonzero(reaches & (parts.tile_index == a))[0]
-        theirs = np.nonzero(reaches & (parts.tile_index == b))[0]
+    for a, b, common in _overlapping_tiles(parts.tiles):
+        ours, theirs = (parts.of_tile(tile) for tile in (a, b))
+        ours = ours[_intersect(boxes[ours], common.box())]
+        theirs = theirs[_intersect(boxes[theirs], common.box())]
         for first in ours.tolist():
             for second in theirs[_intersect(boxes[theirs], boxes[first])].tolist():
                 yield _compare(parts, first, second, common)
+
+
+def _overlapping_tiles(tiles: Sequence[Tile]) -> Iterator[tuple[int, int, Tile]]:
+    """Yields the numbers of two tiles, and the pixels that both have."""
+    windows = np.array([tile.box() for tile in tiles]).reshape(-1, 4)
+    for first, tile in enumerate(tiles):
+        later = np.nonzero(_intersect(windows[first + 1 :], windows[first]))[0] + first + 1
+        for second in later.tolist():
+            yield first, second, tile.common(tiles[second])
 
 
 def _intersect(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:

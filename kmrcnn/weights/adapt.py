@@ -1,7 +1,8 @@
 """Weights of one set of classes or input channels for a model of another: pure NumPy.
 
 Three layers have outputs per class: class logits (K + 1, the background last), box deltas (4 K) and
-mask logits (K), all on the last axis. One layer sees the image's channels: the stem.
+mask logits (K, or K + 1 where they compete), all on the last axis. One layer sees the image's
+channels: the stem.
 """
 
 from __future__ import annotations
@@ -43,9 +44,22 @@ def class_axis(name: str, config: ModelConfig) -> ClassAxis | None:
         return ClassAxis(1, background=True)
     if name.startswith(_BOX_DELTAS) and not config.box.class_agnostic:
         return ClassAxis(4, background=False)
-    if name.startswith(_MASK_LOGITS) and not (config.mask and config.mask.class_agnostic):
-        return ClassAxis(1, background=False)
+    if name.startswith(_MASK_LOGITS):
+        return _mask_class_axis(config)
     return None
+
+
+def _mask_class_axis(config: ModelConfig) -> ClassAxis | None:
+    mask = config.mask
+    if mask is None:
+        return ClassAxis(1, background=False)
+    if mask.class_agnostic:
+        return None
+    pixels = 1
+    if mask.head == "mlp":  # all pixels of a class, then those of the next
+        side = mask.pooled_size if config.pooler.stage == "none" else -(-mask.pooled_size // 2)
+        pixels = (2 * side) ** 2
+    return ClassAxis(pixels, background=mask.activation == "softmax")
 
 
 def with_classes(

@@ -12,7 +12,7 @@ from typing import Any
 _PARTS = ("backbone", "neck", "rpn", "roi_heads")
 _NAME = re.compile(
     r"""(?:.*/)?(?:
-        (?P<backbone>(?:stem|res\d+_\d+)/.+)      # with or without backbone/.../ before it
+        (?P<backbone>(?:stem|res\d+_\d+|non_local\d)/.+)  # perhaps after backbone/.../
       | (?P<neck>(?:lateral|output)\d+/.+)
       | rpn/(?:.*/)?(?P<rpn_layer>(?:conv\d+|objectness|deltas)/.+)
       | roi_heads/(?:.*/)?(?P<branch>box|mask|keypoint)/(?:.*/)?

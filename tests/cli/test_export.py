@@ -93,6 +93,10 @@ def test_options_of_one_format_do_not_stop_the_others(tmp_path):
     assert metadata.read(out / "saved_model-float32")["batch_size"] == 1
     assert export("--format", "onnx", "--output", tmp_path / "one", "--paste-masks") == 2
     assert not (tmp_path / "one").exists()
+    assert export("--format", "onnx", "--output", tmp_path / "one", "--model-version", 2) == 2
+    assert (
+        export("--format", "saved_model", "--output", tmp_path / "one", "--model-version", 2) == 0
+    )
 
 
 def test_verification_is_printed_and_written(tmp_path, photos, capsys):
@@ -133,6 +137,7 @@ def test_an_artefact_without_its_engine_is_not_verified(
         (("--limit", "3"), "--limit needs --verify"),
         (("--verify", "--images", "nowhere"), "--images: there is no file or folder nowhere"),
         (("--verify", "--images", ".", "--limit", "0"), "--limit must be at least 1"),
+        (("--verify", "--images", os.path.dirname(__file__)), "has no pictures"),
         (("--precision", "float64"), "--precision must be of float32, float16, int8"),
         (("--precision", "int8"), "int8 takes its ranges from pictures: --calibration DIR"),
         (("--calibration", "nowhere"), "--calibration: there is no file or folder nowhere"),
@@ -154,7 +159,7 @@ def test_existing_folders_are_found_before_the_model_is_loaded(tmp_path, capsys,
     assert export("--format", "onnx", "--output", out, "--overwrite") == 0
     monkeypatch.delattr(zoo, "load_model")
     assert export("--format", "onnx", "--output", out) == 2
-    assert "exists; overwrite replaces it" in capsys.readouterr().err
+    assert "exists; --overwrite (overwrite=True) replaces it" in capsys.readouterr().err
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.txt").write_text("mine")
     assert export("--format", "onnx", "--output", tmp_path / "photos", "--overwrite") == 2

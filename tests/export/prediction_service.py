@@ -2,10 +2,16 @@
 
 Not ModelServer: no batching, no versions. It restores variables and runs signatures as ModelServer
 does, through a session, so what fails there fails here.
+
+    python -m tests.export.prediction_service FOLDER
+
+serves the SavedModel in FOLDER in a process of its own: prints the address, stops when its standard
+input ends.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from concurrent import futures
 from contextlib import contextmanager
@@ -56,3 +62,14 @@ def serving(folder: Path) -> Iterator[str]:
     finally:
         server.stop(grace=None).wait()
         service.session.close()
+
+
+def main() -> None:
+    """Serves the folder of the command line until the standard input ends."""
+    with serving(Path(sys.argv[1])) as address:
+        print(address, flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

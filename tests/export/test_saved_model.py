@@ -1,6 +1,5 @@
 """The SavedModel: what is in it, and that its numbers are the Keras model's."""
 
-import io
 import json
 import subprocess
 import sys
@@ -20,9 +19,9 @@ from kmrcnn.data.preprocess import pad_to_canvas, to_network
 from kmrcnn.export import ArtefactPredictor, export
 from kmrcnn.export.saved_model import LIBRARY
 from kmrcnn.postprocess.to_original import to_original_frame
+from tests.export.pictures import BAD_FILES, COINS, encoded
 from tests.tiny import tiny_inputs, tiny_model
 
-COINS = np.repeat(skimage.data.coins()[..., None], 3, axis=2)
 DETECTRON2 = {
     "input": InputConfig(
         channel_order="bgr",
@@ -40,30 +39,15 @@ TORCHVISION = {
     "box": BoxConfig(
         fc_channels=32, max_detections=12, class_agnostic=True, score_threshold=0.1, min_size=0.01
     ),
+    "mask": None,
+    "keypoint": KeypointConfig(num_keypoints=3, num_convs=1, channels=16),
 }
-KEYPOINTS = KeypointConfig(num_keypoints=3, num_convs=1, channels=16)
 
 
 @pytest.fixture(scope="module")
-def coins_model():
-    return kmrcnn.load_model("mask_rcnn_r18_coins", "bundled")
-
-
-@pytest.fixture(scope="module")
-def coins(coins_model, tmp_path_factory):
-    return export(coins_model, tmp_path_factory.mktemp("export") / "coins", version=3)
-
-
-@pytest.fixture(scope="module")
-def signatures(coins):
-    loaded = tf.saved_model.load(str(coins / "3"))
+def signatures(coins_saved_model):
+    loaded = tf.saved_model.load(str(coins_saved_model / "3"))
     yield loaded.signatures
-
-
-def encoded(picture, kind="PNG", **options) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, kind, **options)
-    return file.getvalue()
 
 
 def assert_row_equals(outputs, row, want, box_tolerance=1e-3):
@@ -77,7 +61,8 @@ def assert_row_equals(outputs, row, want, box_tolerance=1e-3):
         assert name == "num_detections" or not np.any(value[row, number:])
 
 
-def test_folder_has_what_serving_looks_for(coins):
+def test_folder_has_what_serving_looks_for(coins_saved_model):
+    coins = coins_saved_model
     for file in ("saved_model.pb", "variables/variables.index", "assets.extra/metadata.json"):
         assert (coins / "3" / file).is_file()
     about = json.loads((coins / "metadata.json").read_text())
@@ -87,7 +72,8 @@ def test_folder_has_what_serving_looks_for(coins):
     assert extra["weights_sha256"] == about["weights_sha256"]
 
 
-def test_each_weight_is_stored_once(coins, coins_model):
+def test_each_weight_is_stored_once(coins_saved_model, coins_model):
+    coins = coins_saved_model
     files = (coins / "3" / "variables").glob("variables.data*")
     stored = sum(file.stat().st_size for file in files)
     weights = sum(4 * int(np.prod(weight.shape)) for weight in coins_model.weights)
@@ -152,20 +138,20 @@ def test_a_photograph_held_sideways_is_turned(signatures, coins_model, tmp_path)
     assert_row_equals(outputs, 0, want)
 
 
-def test_network_frame_signature_is_the_keras_model(coins, coins_model):
+def test_network_frame_signature_is_the_keras_model(coins_saved_model, coins_model):
     inputs = tiny_inputs(sizes=((256, 320), (200, 224), (0, 0)), canvas=(256, 320))
     inputs["images"][0] = COINS[:256, :320]
     want = coins_model.predict_on_batch(inputs)
-    got = ArtefactPredictor(coins).run(inputs["images"], inputs["image_sizes"])
+    got = ArtefactPredictor(coins_saved_model).run(inputs["images"], inputs["image_sizes"])
     number = np.asarray(want["valid"]).sum(1)
     assert number[0] > 0 and got["num_detections"].tolist() == number.tolist()
     for name, tolerance in {"boxes": 1e-3, "scores": 1e-5, "classes": 0, "masks": 1e-4}.items():
         np.testing.assert_allclose(got[name], want[name], rtol=0, atol=tolerance, err_msg=name)
 
 
-def test_artefact_predictor_equals_predictor(coins, coins_model):
+def test_artefact_predictor_equals_predictor(coins_saved_model, coins_model):
     want = kmrcnn.Predictor(coins_model).predict(COINS)
-    got = ArtefactPredictor(coins).predict(COINS)
+    got = ArtefactPredictor(coins_saved_model).predict(COINS)
     assert len(got) == len(want) > 20
     np.testing.assert_allclose(got.boxes, want.boxes, atol=1e-3)
     assert (got.masks == want.masks).mean() > 0.99999
@@ -173,8 +159,8 @@ def test_artefact_predictor_equals_predictor(coins, coins_model):
 
 @pytest.fixture(
     scope="module",
-    params=[DETECTRON2, TORCHVISION, {"mask": None, "keypoint": KEYPOINTS}],
-    ids=["detectron2", "torchvision", "keypoints"],
+    params=[DETECTRON2, TORCHVISION],
+    ids=["detectron2 masks", "torchvision keypoints"],
 )
 def convention(request, tmp_path_factory):
     """A model and its signatures."""
@@ -236,37 +222,40 @@ def test_other_channels_have_no_bytes_signature(tmp_path):
     assert_row_equals(loaded.signatures["serving_default"](images=picture[None]), 0, want)
 
 
-def test_options_of_detection(tmp_path):
-    model = tiny_model(mask=None)
-    export(model, tmp_path / "model", score_threshold=0.2, max_detections=3)
-    loaded = tf.saved_model.load(str(tmp_path / "model" / "1"))
+@pytest.fixture(scope="module")
+def pasting(tmp_path_factory):
+    """A model exported with other thresholds and pasted masks, and its signatures."""
+    model = tiny_model()
+    options = {"score_threshold": 0.2, "max_detections": 3, "paste_masks": True}
+    folder = export(model, tmp_path_factory.mktemp("export") / "model", **options)
+    loaded = tf.saved_model.load(str(folder / "1"))
+    yield model, loaded.signatures
+
+
+def test_pasted_masks_and_options_of_detection(pasting):
+    model, signatures = pasting
     picture = skimage.data.astronaut()[100:300, 50:310]
     want = kmrcnn.Predictor(model, 0.2).predict(picture)
-    found = loaded.signatures["serving_default"](images=picture[None])
-    assert found["boxes"].shape == (1, 3, 4) and len(want) > 3
+    assert len(want) > 3 and want.masks[:3].any()
+    found = signatures["serving_default"](images=picture[None])
     assert int(found["num_detections"][0]) == 3
     np.testing.assert_allclose(found["boxes"][0], want.boxes[:3], atol=1e-3)
+    assert found["masks"].dtype == tf.uint8
+    assert found["masks"].shape == (1, 3, *picture.shape[:2])
+    assert (found["masks"][0].numpy().astype(bool) == want.masks[:3]).mean() > 0.9999
 
 
-def test_pasted_masks(tmp_path):
-    model = tiny_model()
-    export(model, tmp_path / "model", paste_masks=True)
-    loaded = tf.saved_model.load(str(tmp_path / "model" / "1"))
+def test_pasted_masks_of_files_of_different_sizes(pasting):
+    _, signatures = pasting
     pictures = [COINS, COINS[:200, :300]]
-    outputs = loaded.signatures["serve_bytes"](image_bytes=[encoded(p) for p in pictures])
-    assert outputs["masks"].dtype == tf.uint8
-    assert outputs["masks"].shape == (2, 12, *COINS.shape[:2])
-    alone = loaded.signatures["serving_default"](images=pictures[1][None])
-    want = kmrcnn.Predictor(model, 0.0).predict(pictures[1])
-    assert_row_equals(alone, 0, want)
-    assert (alone["masks"][0, : len(want)].numpy().astype(bool) == want.masks).mean() > 0.9999
-    assert want.masks.any()
+    found = signatures["serve_bytes"](image_bytes=[encoded(picture) for picture in pictures])
+    assert found["masks"].shape == (2, 3, *COINS.shape[:2])
+    assert np.any(found["masks"][1]) and not np.any(found["masks"][1, :, 200:, 300:])
 
 
 def test_malformed_requests_are_invalid_arguments(signatures):
     good = encoded(COINS, "JPEG")
-    thin = encoded(np.zeros((20000, 1, 3), np.uint8))
-    for data in (b"", b"some text", good[: len(good) // 2], thin):
+    for data in BAD_FILES.values():
         with pytest.raises(tf.errors.InvalidArgumentError):
             signatures["serve_bytes"](image_bytes=tf.constant([good, data]))
     with pytest.raises(tf.errors.InvalidArgumentError, match="no pictures"):

@@ -1,47 +1,37 @@
 """The SavedModel outside Python and Keras: every host but ours."""
 
-import io
 import json
-import os
-import resource
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
-import skimage.data
 import tensorflow as tf
-from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2, prediction_service_pb2_grpc
 
 import kmrcnn
-from kmrcnn.export import export
+from kmrcnn.data.preprocess import pad_to_canvas, to_network
+from kmrcnn.postprocess.to_original import frame_scale
 from tests.conftest import ROOT
+from tests.export.pictures import BAD_FILES, COINS, encoded
 from tests.export.prediction_service import serving
 
-COINS = np.repeat(skimage.data.coins()[..., None], 3, axis=2)
 HOST = Path(__file__).with_name("serving_host.cc")
 UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
 
 @pytest.fixture(scope="module")
-def model():
-    return kmrcnn.load_model("mask_rcnn_r18_coins", "bundled")
-
-
-@pytest.fixture(scope="module")
-def folder(model, tmp_path_factory):
+def folder(coins_saved_model):
     """Of the version."""
-    return export(model, tmp_path_factory.mktemp("export") / "coins") / "1"
+    return coins_saved_model / "3"
 
 
 @pytest.fixture(scope="module")
-def want(model):
-    return kmrcnn.Predictor(model, 0.0).predict(COINS)
+def want(coins_model):
+    return kmrcnn.Predictor(coins_model, 0.0).predict(COINS)
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +44,6 @@ def address(folder):
 def channel(address):
     with grpc.insecure_channel(address, options=UNLIMITED) as channel:
         yield channel
-
-
-def encoded(picture, kind="PNG") -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, kind)
-    return file.getvalue()
 
 
 def ask(channel, signature: str, **inputs) -> dict[str, np.ndarray]:
@@ -80,22 +64,38 @@ def assert_row_equals(outputs, want, row=0):
     np.testing.assert_array_equal(outputs["classes"][row][:number], want.classes)
 
 
+def inputs_of_each_signature(config) -> dict[str, dict[str, np.ndarray]]:
+    canvas, sizes = pad_to_canvas([to_network(COINS, config)], config.pad_multiple)
+    return {
+        "serving_default": {"images": COINS[None]},
+        "serve_bytes": {"image_bytes": np.array([encoded(COINS)])},
+        "serve_float": {"images": canvas, "image_sizes": sizes},
+    }
+
+
 @pytest.mark.slow
-def test_saved_model_cli_runs_it(folder, want, tmp_path):
-    np.save(tmp_path / "picture.npy", COINS[None])
+@pytest.mark.parametrize("signature", ["serving_default", "serve_bytes", "serve_float"])
+def test_saved_model_cli_runs_it(folder, coins_model, want, tmp_path, signature):
+    inputs = inputs_of_each_signature(coins_model.config.input)[signature]
+    for name, value in inputs.items():
+        np.save(tmp_path / f"{name}.npy", value)
     done = subprocess.run(
         [
             Path(sys.executable).with_name("saved_model_cli"),
             "run",
-            *("--dir", folder, "--tag_set", "serve", "--signature_def", "serving_default"),
-            *("--inputs", f"images={tmp_path / 'picture.npy'}", "--outdir", tmp_path),
+            *("--dir", folder, "--tag_set", "serve", "--signature_def", signature),
+            *("--inputs", ";".join(f"{name}={tmp_path / name}.npy" for name in inputs)),
+            *("--outdir", tmp_path),
         ],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     names = ("num_detections", "boxes", "scores", "classes")
-    assert_row_equals({name: np.load(tmp_path / f"{name}.npy") for name in names}, want)
+    outputs = {name: np.load(tmp_path / f"{name}.npy") for name in names}
+    if signature == "serve_float":  # of the network frame
+        outputs["boxes"] *= frame_scale(inputs["image_sizes"][0], COINS.shape[:2])
+    assert_row_equals(outputs, want)
 
 
 WITHOUT_KERAS = """
@@ -175,7 +175,7 @@ def test_grpc_round_trip(channel, want):
 def test_documented_client(address, want, tmp_path, monkeypatch):
     (tmp_path / "coins.jpg").write_bytes(encoded(COINS))
     monkeypatch.chdir(tmp_path)
-    blocks = (ROOT / "docs" / "serving.md").read_text().split("```python")[1:]
+    blocks = (ROOT / "docs" / "deploy.md").read_text().split("```python")[1:]
     client = next(block.split("```")[0] for block in blocks if "PredictionServiceStub" in block)
     names = {}
     exec(client.replace("localhost:8500", address), names)  # noqa: S102
@@ -202,50 +202,9 @@ def test_warm_up_requests_can_be_played(folder, channel):
     assert signatures == ["serving_default", "serve_bytes"]
 
 
-def bad_files() -> list[bytes]:
-    jpeg = encoded(COINS, "JPEG")
-    return [b"", b"some text", jpeg[: len(jpeg) // 3], encoded(np.zeros((20000, 1, 3), np.uint8))]
-
-
-@pytest.mark.parametrize("data", bad_files(), ids=["empty", "text", "truncated", "20000x1"])
-def test_malformed_files_are_invalid_arguments(channel, data):
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_malformed_files_are_invalid_arguments(channel, name):
     with pytest.raises(grpc.RpcError) as caught:
-        ask(channel, "serve_bytes", image_bytes=[data])
+        ask(channel, "serve_bytes", image_bytes=[BAD_FILES[name]])
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert len(caught.value.details()) > 10
-
-
-@pytest.mark.slow
-def test_two_hundred_requests_of_four_clients(channel, want):
-    files, bad = [encoded(COINS), encoded(COINS, "JPEG")], bad_files()
-    failures, memory = [], []
-
-    def client(number):
-        for turn in range(50):
-            try:
-                if turn % 5 == number % 5:
-                    with pytest.raises(grpc.RpcError) as caught:
-                        ask(channel, "serve_bytes", image_bytes=[bad[turn // 5 % 4]])
-                    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-                else:
-                    found = ask(channel, "serve_bytes", image_bytes=[files[0]] * (1 + turn % 2))
-                    assert_row_equals(found, want, row=-1)
-            except (AssertionError, grpc.RpcError) as error:
-                failures.append((number, turn, str(error)))
-            memory.append(resident_bytes())
-
-    clients = [threading.Thread(target=client, args=(number,)) for number in range(4)]
-    for thread in clients:
-        thread.start()
-    for thread in clients:
-        thread.join()
-    assert failures == []
-    assert len(memory) == 200
-    assert np.mean(memory[-20:]) < np.mean(memory[60:80]) + 100e6
-
-
-def resident_bytes() -> int:
-    if sys.platform != "linux":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -359,15 +359,17 @@ LOSS_NAMES = {  # ours: torchvision's, Detectron2's
 }
 
 
-def test_training_losses(run):
+def _losses(run) -> dict[str, float]:
     """With every anchor and proposal sampled, so that nothing is random."""
-    case, model, inputs, sizes = run.case, run.model, run.inputs, run.sizes
-    stored = case.stage("train/loss/")
+    targets = _training_targets(run.case, run.inputs, run.sizes)
+    losses = run.model(run.inputs | {"targets": targets}, training=True)
+    return {name: float(value) for name, value in losses.items()}
+
+
+def test_training_losses(run):
+    stored = run.case.stage("train/loss/")
     if not stored:
         pytest.skip("the case holds no training step")
-    targets = _training_targets(case, inputs, sizes)
-    losses = model(inputs | {"targets": targets}, training=True)
-    for name in losses:
-        theirs = LOSS_NAMES[name]
-        want = float(stored[theirs[case.source == "detectron2"]])
-        np.testing.assert_allclose(float(losses[name]), want, rtol=1e-4, err_msg=name)
+    for name, got in _losses(run).items():
+        want = float(stored[LOSS_NAMES[name][run.case.source == "detectron2"]])
+        np.testing.assert_allclose(got, want, rtol=1e-4, err_msg=name)

@@ -9,7 +9,7 @@ mosaic.
 
 Compared: away from the seams, objects of tiles predicted alone must be there with the same mask; on
 the seams, the sure and whole objects of windows around the corners of tiles must be there, and no
-two objects may have masks that overlap by half.
+two objects may have boxes and masks with an IoU of 0.5 or more.
 """
 
 import argparse

@@ -131,10 +131,11 @@ class PictureServing(ServingModule):
         return self._detect(decoded_batch(files, self.config.input))
 
     def _detect(self, batch: NetworkBatch) -> dict[str, tf.Tensor]:
-        found = dict(self._shared()(batch.images, batch.image_sizes))
-        found.pop("keypoint_heatmaps", None)  # of the network frame; `keypoints` are made of them
         found = to_original_frame(
-            found, batch.image_sizes, batch.picture_sizes, self.config.anchors.box_ends
+            self._shared()(batch.images, batch.image_sizes),
+            batch.image_sizes,
+            batch.picture_sizes,
+            self.config.anchors.box_ends,
         )
         if self.paste:
             found["masks"] = paste_masks(

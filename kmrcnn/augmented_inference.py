@@ -39,7 +39,8 @@ class InferenceAugmentation:
         short_sides: Short sides of the network's pictures; None: `DEFAULT_SCALES` times the
             model's own.
         long_side: Limit of the long side; None: the model's own, in proportion to the short side.
-        flip: Look at each size mirrored, too.
+        flip: Look at each size mirrored, too. Left and right keypoints are told by
+            `keypoint.flip_pairs` or their names.
     """
 
     short_sides: tuple[int, ...] | None = None

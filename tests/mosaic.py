@@ -47,7 +47,9 @@ class OnSeams(NamedTuple):
 
     number: int
     found: int  # an object of the tiled prediction has a mask IoU of at least 0.5
-    doubles: int  # pairs of the tiled prediction's objects on seams with such a mask IoU
+    # pairs of the tiled prediction's objects on seams whose masks and boxes have such an IoU; NMS
+    # leaves none in one tile
+    doubles: int
 
 
 def compare_inside(
@@ -99,9 +101,11 @@ def compare_on_seams(
         whole = (alone.boxes[:, :2] > box[:2]).all(1) & (alone.boxes[:, 2:] < box[2:]).all(1)
         chosen = alone[whole & (alone.scores >= sure) & _touch(alone.boxes, regions)]
         number += len(chosen)
-        again += sum(overlaps.max() >= 0.5 for overlaps in _overlaps(chosen, found))
+        again += sum(masks.max() >= 0.5 for masks, _ in _overlaps(chosen, found))
     reaching = found[_touch(found.boxes, regions)]
-    high = sum((overlaps >= 0.5).sum() for overlaps in _overlaps(reaching, reaching))
+    high = sum(
+        ((masks >= 0.5) & (boxes >= 0.5)).sum() for masks, boxes in _overlaps(reaching, reaching)
+    )
     return OnSeams(number, int(again), int(high - len(reaching)) // 2)
 
 
@@ -145,11 +149,17 @@ def _spread(windows: Sequence[Tile], limit: int) -> list[Tile]:
     return [windows[i] for i in index.round().astype(int)]
 
 
-def _overlaps(some: Detections, others: Detections) -> Iterator[np.ndarray]:
-    """Yields for each of `some` its mask IoU with those of `others` whose boxes it overlaps."""
+def _overlaps(some: Detections, others: Detections) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields for each of `some` the IoU of its mask, and of its box, with those of `others` whose
+    boxes it overlaps.
+    """
     size = others.image_size
     runs = [crop.to_rle(size) for crop in others.mask_crops()]
-    for box, crop in zip(some.boxes, some.mask_crops()):
+    corners = [np.append(boxes[:, :2], boxes[:, 2:] - boxes[:, :2], axis=1).astype(float)
+               for boxes in (some.boxes, others.boxes)]  # fmt: skip
+    for row, (box, crop) in enumerate(zip(some.boxes, some.mask_crops())):
         near = np.flatnonzero(_touch(others.boxes, box[None])).tolist()
         if near:
-            yield coco_mask.iou([runs[i] for i in near], [crop.to_rle(size)], [False])[:, 0]
+            masks = coco_mask.iou([runs[i] for i in near], [crop.to_rle(size)], [False])[:, 0]
+            boxes = coco_mask.iou(corners[1][near], corners[0][[row]], [False])[:, 0]
+            yield masks, boxes

@@ -15,7 +15,17 @@ from collections.abc import Sequence
 
 from kmrcnn import __version__
 
-VERBS = ("predict", "train", "evaluate", "export", "data", "convert", "info", "presets")
+VERBS = (
+    "predict",
+    "train",
+    "evaluate",
+    "export",
+    "data",
+    "convert",
+    "info",
+    "presets",
+    "reproduce",
+)
 EXPECTED_ERRORS = (ValueError, OSError, ImportError)  # the user can do something about these
 _EPILOG = """\
 examples:

@@ -42,7 +42,11 @@ def add_parser(subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="PRESET", help="preset, YAML or .keras file")
-    parser.add_argument("--weights", metavar="FILE|NAME", help="as for predict")
+    parser.add_argument(
+        "--weights",
+        metavar="FILE|NAME",
+        help="a weight file, or a name such as coco (default: the preset's published weights)",
+    )
     parser.add_argument(
         "--format",
         required=True,
@@ -74,9 +78,17 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar=("H", "W"),
         help="height and width of the network's input (default: the model's short and long side)",
     )
-    group.add_argument("--batch-size", type=int, metavar="N", help="pictures at once")
     group.add_argument(
-        "--score-threshold", type=float, metavar="T", help="default of this and the next: model's"
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="onnx, tensorrt: the number of pictures at once (default: any)",
+    )
+    group.add_argument(
+        "--score-threshold",
+        type=float,
+        metavar="T",
+        help="lowest score of a detection (default of this and the next two: the model's)",
     )
     group.add_argument("--nms-threshold", type=float, metavar="T", help="overlap of two boxes")
     group.add_argument("--max-detections", type=int, metavar="N", help="per picture")

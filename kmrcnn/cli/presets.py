@@ -14,6 +14,8 @@ example:
   kmrcnn presets
 """
 
+_PAPER = "paper_"  # names of the configurations of `configs/paper` begin so
+
 
 def add_parser(subparsers) -> None:
     """Adds the verb to the command line."""
@@ -38,12 +40,16 @@ def run(args: argparse.Namespace) -> int:
 
     presets = {name: load_preset(name) for name in list_presets()}
     recipes = [name for name in presets if says_how_to_train(name)]
+    of_paper = [name for name in recipes if name.startswith(_PAPER)]
     models = [one for name, one in presets.items() if one.checkpoints or name not in recipes]
     header = ("PRESET", "BOX AP", "MASK AP", "KEYPOINT AP", "WEIGHTS", "DESCRIPTION")
     _print_table([header, *_grouped_rows(models)])
     print("\ntraining configurations, for kmrcnn train NAME:\n")
     header = ("NAME", "STARTS FROM", "EPOCHS", "BATCH", "DESCRIPTION")
-    _print_table([header, *(_recipe_row(load_experiment(name)) for name in recipes)])
+    own = [name for name in recipes if name not in of_paper]
+    _print_table([header, *(_recipe_row(load_experiment(name)) for name in own)])
+    print("\nrows of the paper's tables, for kmrcnn reproduce TABLE or kmrcnn train NAME:\n")
+    _print_table([header, *(_recipe_row(load_experiment(name)) for name in of_paper)])
     return 0
 
 

@@ -95,6 +95,8 @@ class DataConfig:
     canvas_sizes: tuple[tuple[int, int], ...] = ()
     group_by_orientation: bool = True  # a batch holds upright or lying pictures, not both
     repeat_threshold: float = 0.0  # t of repeat-factor sampling (Gupta et al. 2019); 0 is off
+    # training leaves out pictures with fewer labelled keypoints (Detectron2 1, torchvision 10)
+    min_keypoints: int = 0
     workers: int = 0  # threads that make examples; 0: as many as there are cores
     prefetch: int = 2  # batches that wait ready
 
@@ -115,11 +117,11 @@ class DataConfig:
             raise ValueError(f"`rotation` must be in [0, pi] radians. Received: {self.rotation}")
         if self.copy_paste and not self.masks:
             raise ValueError("`copy_paste` cuts objects out by their masks: `masks` must be true.")
-        if self.workers < 0 or self.prefetch < 0:
-            raise ValueError(
-                "`workers` and `prefetch` must not be negative. "
-                f"Received: workers={self.workers}, prefetch={self.prefetch}"
-            )
+        for name in ("workers", "prefetch", "min_keypoints"):
+            if getattr(self, name) < 0:
+                raise ValueError(
+                    f"`{name}` must not be negative. Received: {name}={getattr(self, name)}"
+                )
 
     def _check_sizes(self):
         if any(side < 1 for side in self.short_sides):

@@ -31,7 +31,7 @@ __all__ = [
     "says_how_to_train",
 ]
 
-_BASE_FOLDER = "_base_"
+_OTHER_FOLDERS = ("_base_", "tables")  # below `configs`, without presets
 _TRAINING_KEYS = ("preset", "weights", "data", "train")  # what an experiment has beside a preset's
 
 
@@ -124,7 +124,7 @@ def _published() -> dict[str, Traversable]:
 
 def _walk(folder: Traversable) -> Iterable[Traversable]:
     for entry in folder.iterdir():
-        if entry.is_dir() and entry.name != _BASE_FOLDER:
+        if entry.is_dir() and entry.name not in _OTHER_FOLDERS:
             yield from _walk(entry)
         elif entry.name.endswith((".yaml", ".yml")):
             yield entry

@@ -21,7 +21,14 @@ from kmrcnn.config.schema import InputConfig
 from kmrcnn.data.batches import check_canvas_sizes, to_inputs
 from kmrcnn.data.example import Example
 from kmrcnn.data.loader import ExampleLoader
-from kmrcnn.data.sampling import BatchPlan, Draw, classes_of, repeat_factors, upright_images
+from kmrcnn.data.sampling import (
+    BatchPlan,
+    Draw,
+    classes_of,
+    labelled_keypoints,
+    repeat_factors,
+    upright_images,
+)
 from kmrcnn.data.targets import Targets
 
 
@@ -122,6 +129,8 @@ def make_plan(
     factors = np.ones(len(dataset))
     if training and data_config.repeat_threshold:
         factors = repeat_factors(classes_of(dataset), data_config.repeat_threshold)
+    if training and data_config.min_keypoints:
+        factors = factors * (labelled_keypoints(dataset) >= data_config.min_keypoints)
     upright = upright_images(dataset) if data_config.group_by_orientation else None
     return BatchPlan(factors, upright, batch_size, training, seed)
 

@@ -27,7 +27,7 @@ class BatchPlan:
     """The batches of any epoch.
 
     Attributes:
-        repeat_factors: (N,) mean number of times a picture is drawn in an epoch.
+        repeat_factors: (N,) mean number of times a picture is drawn in an epoch; 0 leaves it out.
         upright: (N,) bool, or None where batches may mix orientations.
         batch_size: Pictures per batch, over all workers.
         training: Shuffle, and leave out the last incomplete batch.
@@ -126,6 +126,18 @@ def classes_of(dataset: Sequence[Example]) -> list[Sequence[int]]:
             for record in dataset.records
         ]
     return [example.classes[~example.is_crowd] for example in dataset]
+
+
+def labelled_keypoints(dataset: Sequence[Example]) -> np.ndarray:
+    """(N,) number of labelled keypoints of the objects of each picture, read as in `classes_of`."""
+    if hasattr(dataset, "records"):
+        points = [
+            [one.keypoints for one in record.instances if one.keypoints is not None]
+            for record in dataset.records
+        ]
+    else:
+        points = [() if one.keypoints is None else one.keypoints for one in dataset]
+    return np.array([sum((each[:, 2] > 0).sum() for each in of_image) for of_image in points], int)
 
 
 def upright_images(dataset: Sequence[Example]) -> np.ndarray | None:

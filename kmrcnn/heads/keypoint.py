@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import keras
-import numpy as np
 from keras import ops
 
 from kmrcnn.config.schema import KeypointConfig
@@ -15,6 +14,7 @@ from kmrcnn.losses.keypoint import keypoint_loss
 from kmrcnn.postprocess.keypoint_window import search_windows
 from kmrcnn.roi.blocks import in_blocks
 from kmrcnn.roi.packing import PackedRoIs, pack, pack_values, unpack
+from kmrcnn.structures.keypoint_layout import left_right_pairs, mirrored_order
 from kmrcnn.structures.lowering import NATIVE, Lowering
 from kmrcnn.structures.typing import Tensor
 from kmrcnn.targets.keypoint_targets import KeypointTargets, keypoint_targets
@@ -128,11 +128,10 @@ class KeypointBranch(keras.layers.Layer):
         Args:
             views: (B, D, M / 2, M / 2, J) each.
             mirrored: Which views are of the mirrored picture, where left and right keypoints have
-                changed places.
+                changed places: those of `flip_pairs`, without them those of the names.
         """
-        order = np.arange(self.config.num_keypoints)
-        for one, other in self.config.flip_pairs:
-            order[one], order[other] = other, one
+        pairs = self.config.flip_pairs or left_right_pairs(self.config.names or ())
+        order = mirrored_order(self.config.num_keypoints, pairs)
         upright = [
             ops.take(ops.flip(view, axis=3), order, axis=4) if flip else view
             for view, flip in zip(views, mirrored)

@@ -16,6 +16,7 @@ import keras
 from kmrcnn.layers.deconv import Deconv2x2
 from kmrcnn.layers.deconv_upsample import Deconv4x4
 from kmrcnn.layers.frozen_batch_norm import FrozenBatchNorm
+from kmrcnn.weights.canonical import canonical_name
 
 if TYPE_CHECKING:
     from kmrcnn.models.generalized_rcnn import GeneralizedRCNN
@@ -125,7 +126,7 @@ def count_layer(layer: keras.layers.Layer, part: str, positions: int) -> LayerCo
     if isinstance(layer, (Deconv2x2, Deconv4x4)):
         uses //= 4  # an output pixel comes from every fourth tap
     parameters = sum(math.prod(variable.shape) for variable in _parameters(layer))
-    name = layer.kernel.path.rpartition("/")[0]
+    name = canonical_name(layer.kernel.path).rpartition("/")[0]
     return LayerCount(part, name, kernel, positions, parameters, positions * uses)
 
 

@@ -1,7 +1,4 @@
-"""The paper's tables, run and printed beside its numbers: `reproduce`."""
+"""The paper's tables (He et al. 2017), run and printed beside its numbers.
 
-from kmrcnn.reproduce.report import format_results
-from kmrcnn.reproduce.reproduce import reproduce
-from kmrcnn.reproduce.tables import list_tables, load_table
-
-__all__ = ["format_results", "list_tables", "load_table", "reproduce"]
+The way: `tables.load_table` -> `reproduce.reproduce` -> `report.format_results`.
+"""

@@ -33,6 +33,7 @@ class PlannedRun:
         experiment: Its settings, those of the seed and of the data's classes included.
         seed: Of initial weights, data, order and sampling.
         folder: Of all runs.
+        data: Which data they are.
     """
 
     table: Table
@@ -40,6 +41,7 @@ class PlannedRun:
     experiment: Experiment
     seed: int
     folder: Path
+    data: str
 
     @property
     def result_file(self) -> Path:
@@ -54,8 +56,11 @@ class PlannedRun:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of what decides the figures."""
-        settings = dump(self.experiment) + repr(self.row.short_sides)
+        """Digest of what decides the figures, but for the file of weights that training began with:
+        rows with other backbones need others, and are then run one by one.
+        """
+        experiment = dataclasses.replace(self.experiment, weights=None)
+        settings = dump(experiment) + repr((self.row.short_sides, self.data))
         return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
 
@@ -156,6 +161,6 @@ def _measure(run: PlannedRun, model: Any, dataset: Sequence[Example]) -> dict[st
 
 
 def _file_name(row: str) -> str:
-    """ "MLP+" -> "mlp_plus"."""
+    """Of a row's name: "MLP+" gives "mlp_plus"."""
     words = "".join(c if c.isalnum() else " " for c in row.replace("+", " plus "))
     return "_".join(words.lower().split())

@@ -47,8 +47,9 @@ class Mini:
 
     config: str
     rows: dict[str, tuple[str, ...]]  # row's name -> overrides, as of `load_experiment`
-    scenes: Scenes
-    data: Parts  # where the user gives a folder
+    scenes: Scenes  # where the user gives no folder
+    data: Parts  # of a folder
+    settings: tuple[str, ...] = ()  # overrides of all rows
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -29,3 +32,18 @@ class KeypointLayout:
         if config is None:
             return None
         return cls(config.names, config.skeleton, config.annotation_offset, config.visible_score)
+
+
+def left_right_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of indices of names that differ in "left" and "right" only, as in "left_eye"."""
+    places = {name: index for index, name in enumerate(names)}
+    twins = {name: name.replace("left", "right") for name in names if "left" in name}
+    return [(places[left], places[right]) for left, right in twins.items() if right in places]
+
+
+def mirrored_order(number: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+    """(J,) index of the keypoint that stands in each one's place in a mirror."""
+    order = np.arange(number)
+    for one, other in pairs:
+        order[one], order[other] = other, one
+    return order

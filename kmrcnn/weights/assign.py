@@ -68,7 +68,8 @@ def load_weights(
 
     The file may be a PyTorch .pth with torchvision's or Detectron2's names, a Detectron2 .pkl, an
     .h5 of Matterport's Mask R-CNN, an .npz of our names, a .keras model or a .weights.h5 file;
-    which it is, its content says.
+    which it is, its content says. A .pth of torchvision's ResNets for ImageNet gives the backbone
+    only.
 
     If the file is of other classes than the model, the layers with outputs per class (class logits,
     box deltas, mask logits) stay freshly initialised, except that with class names on both sides
@@ -78,8 +79,8 @@ def load_weights(
     Args:
         model: From `build_model`; `model.config` is its ModelConfig.
         path: The file.
-        format: "torchvision", "detectron2", "matterport" or "native"; None tells it from the names
-            in the file.
+        format: "torchvision", "detectron2", "matterport", "imagenet" or "native"; None tells it
+            from the names in the file.
         class_names: Names of the file's classes, in order. None: those a .keras file says, else
             unknown, and equal numbers of classes are taken for equal classes.
 
@@ -140,8 +141,11 @@ def load_tensors(
     if STEM_KERNEL in shapes and channels is not None:
         kernel = shapes[STEM_KERNEL]
         in_file[STEM_KERNEL] = (*kernel[:2], channels, kernel[3])
+    fresh = [n for n in in_file if source.partial and find_keys(n, config, source)[0] is None]
+    for name in fresh:
+        del in_file[name]
     converted = convert(tensors, in_file, config, source)
-    report = Report(path, source.name, ignored=converted.ignored)
+    report = Report(path, source.name, ignored=converted.ignored, reinitialised=fresh)
     report.adapted += [f"{name}: not in the file, set to the identity" for name in converted.filled]
     arrays = dict(converted.arrays)
     _fit_classes(arrays, variables, class_names, num_classes, config, report)

@@ -58,6 +58,7 @@ class Source:
         tensors
     )
     input_axis: int = 1  # of a convolution's kernel: its input channels
+    partial: bool = False  # its files are of a part of the model: weights without a rule stay fresh
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from kmrcnn.weights.detectron2 import DETECTRON2
+from kmrcnn.weights.imagenet import IMAGENET
 from kmrcnn.weights.matterport import MATTERPORT
 from kmrcnn.weights.name_map import Source
 from kmrcnn.weights.native import NATIVE
 from kmrcnn.weights.torchvision import TORCHVISION
 
-SOURCES = {source.name: source for source in (TORCHVISION, DETECTRON2, MATTERPORT, NATIVE)}
+SOURCES = {
+    source.name: source for source in (TORCHVISION, DETECTRON2, MATTERPORT, IMAGENET, NATIVE)
+}
 
 
 def find_source(tensors: Mapping[str, np.ndarray], format: str | None = None) -> Source:

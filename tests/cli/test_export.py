@@ -1,8 +1,11 @@
 """`kmrcnn export` with formats that run in this process."""
 
+import argparse
 import errno
 import json
 import os
+import re
+import shlex
 
 import numpy as np
 import pytest
@@ -10,9 +13,12 @@ from PIL import Image
 
 from kmrcnn.cli import export_run
 from kmrcnn.cli.__main__ import main
+from kmrcnn.cli.export import add_parser
+from kmrcnn.config.loader import load_preset
 from kmrcnn.export import FORMATS, metadata
 from kmrcnn.export.formats import Format
 from kmrcnn.models import zoo
+from tests.conftest import ROOT
 from tests.export import stand_in
 from tests.tiny import tiny_model
 
@@ -206,6 +212,17 @@ def test_one_failing_format_does_not_stop_the_others(tmp_path, capsys, monkeypat
     assert export("--format", "all", "--output", tmp_path / "out") == 1
     assert "failed: onnx float16: no kernel" in capsys.readouterr().err
     assert sorted(os.listdir(tmp_path / "out")) == ["onnx-float32", "saved_model-float32"]
+
+
+def test_commands_of_the_documentation_are_understood():
+    text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    commands = re.findall(r"^kmrcnn (export .*)$", text, re.M)
+    subparsers = argparse.ArgumentParser().add_subparsers()
+    add_parser(subparsers)
+    for command in commands:
+        args = subparsers.choices["export"].parse_args(shlex.split(command)[1:])
+        load_preset(args.model)
+    assert len(commands) >= 3
 
 
 def test_help_names_every_format(capsys):

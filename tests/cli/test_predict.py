@@ -25,7 +25,9 @@ class FakePredictor:
     calls: list = []
 
     def __init__(self, model, score_threshold=0.5, batch_size=1):
+        self.config = model.config
         self.score_threshold = score_threshold
+        self.batch_size = batch_size
 
     def predict(self, pictures):
         if isinstance(pictures, np.ndarray):
@@ -176,6 +178,20 @@ def test_pictures_are_batched(photos, tmp_path):
     assert FakePredictor.calls == [2]  # and the last one alone
 
 
+@pytest.mark.parametrize("name", ["slide.tif", "slide.png"])
+def test_tiles_are_put_together(tmp_path, name):
+    """The bright square is cut by the borders of the first two tiles of 40 pixels."""
+    Image.fromarray(scene(30)).save(tmp_path / name)
+    out = tmp_path / "out"
+    options = ("--tile", 40, "--overlap", 10, "--save", "json,masks,overlay,polygons")
+    assert predict(tmp_path / name, "--output", out, *options) == 0
+    (found,) = json.loads((out / "json" / "slide.json").read_text())["detections"]
+    assert found["box"] == [20, 10, 50, 40]
+    labels = np.asarray(Image.open(out / "masks" / "slide.png"))
+    assert (labels == (scene(30)[..., 0] > 128)).all()
+    assert (out / "overlay" / "slide.png").exists() and (out / "polygons" / "slide.json").exists()
+
+
 def test_classes_and_threshold(photos, tmp_path):
     out = tmp_path / "out"
     assert predict(photos, "--output", out, "--classes", "leaf") == 0
@@ -192,6 +208,9 @@ def test_classes_and_threshold(photos, tmp_path):
         (["--model", "mask_rcnn"], "mask_rcnn"),
         (["--weights", "w.npz"], "--weights needs --model"),
         (["--output", "a_file"], "a_file"),
+        (["--tile", "40", "--overlap", "40"], "`overlap`"),
+        (["--explain", "--tta"], "--explain shows the model alone"),
+        (["--explain", "--tile", "40"], "--explain shows the model alone"),
     ],
 )
 def test_wrong_options_exit_with_2(photos, tmp_path, monkeypatch, capsys, argv, message):

@@ -42,6 +42,7 @@ def test_unknown_keys_are_named():
         ({"mask_crop_size": 3}, "`mask_crop_size` must be >= 4"),
         ({"copy_paste": 0.5, "masks": False}, "`masks` must be true"),
         ({"workers": -1}, "workers=-1"),
+        ({"min_keypoints": -1}, "min_keypoints=-1"),
     ],
     ids=str,
 )

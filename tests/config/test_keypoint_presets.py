@@ -4,7 +4,7 @@ import pytest
 
 from kmrcnn.config.loader import load_preset
 from kmrcnn.config.schema import InputConfig, KeypointConfig, ModelConfig, RPNConfig
-from kmrcnn.data.augment.flip import left_right_pairs
+from kmrcnn.structures.keypoint_layout import left_right_pairs
 
 TORCHVISION = "keypointrcnn_resnet50_fpn"
 DETECTRON2 = [

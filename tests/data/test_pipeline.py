@@ -231,6 +231,16 @@ def test_rare_classes_are_repeated_with_other_augmentation():
     assert len(rare) == 4 and len({image.tobytes() for image in rare}) == 4
 
 
+@pytest.mark.parametrize("least, wanted", [(0, {0, 1, 2, 3}), (1, {0, 1, 3}), (4, {0, 3})])
+def test_pictures_of_few_keypoints_are_left_out_of_training(least, wanted):
+    dataset = [painted(places, image_id=i) for i, places in enumerate(PLACES[:4])]  # 6, 2, 0, 4
+    config = DataConfig(min_keypoints=least, keypoints=KeypointDataConfig(3), slots=(4,))
+    drawn = sum(indices(batches(dataset, config, batch_size=1, epochs=2)), [])
+    assert set(drawn) == wanted and len(drawn) == 2 * len(wanted)
+    assert steps_per_epoch(dataset, config, batch_size=1) == len(wanted)
+    assert steps_per_epoch(dataset, config, batch_size=1, training=False) == 4
+
+
 def test_scale_jitter_makes_the_network_frame():
     config = DataConfig(scale_jitter=ScaleJitterConfig((64, 96), 0.5, 1.5))
     for batch in batches(config=config, epochs=2):

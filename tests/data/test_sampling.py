@@ -1,11 +1,19 @@
 """Which pictures make which batch."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kmrcnn.data.sampling import BatchPlan, classes_of, repeat_factors, upright_images
+from kmrcnn.data.records import AnnotatedImages, Instance, Record
+from kmrcnn.data.sampling import (
+    BatchPlan,
+    classes_of,
+    labelled_keypoints,
+    repeat_factors,
+    upright_images,
+)
 from tests.data.augment.painted import painted
 
 
@@ -81,3 +89,14 @@ def test_facts_from_examples():
     crowd.is_crowd[1] = True
     assert [list(classes) for classes in classes_of([painted(), crowd])] == [[0, 1, 2], [0, 2]]
     assert upright_images([painted()]) is None
+
+
+def test_labelled_keypoints_are_counted_with_and_without_records():
+    examples = [painted(), painted(keypoints=False), painted(())]
+    assert labelled_keypoints(examples).tolist() == [6, 0, 0]  # two of three of each object
+    points = np.float32([[1, 1, 2], [0, 0, 0], [2, 2, 1]])
+    box = 0, 0, 5, 5
+    instances = [Instance(box, 0, None, keypoints=points), Instance(box, 0, None)]
+    records = [Record("a", Path("a.png"), None, instances), Record("b", Path("b.png"), None, [])]
+    dataset = AnnotatedImages(records, ("person",), keypoint_names=("a", "b", "c"))
+    assert labelled_keypoints(dataset).tolist() == [2, 0]

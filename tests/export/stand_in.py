@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,14 +28,19 @@ def register(monkeypatch) -> None:
 
 
 def write(model, folder: Path, options) -> dict:
-    twin = lowered_model(model, LOWERING, **options.detection_changes())
     key = f"twin {len(_twins)}"
-    _twins[key] = tf.function(ServingModule(twin).detect)
+    _twins[key] = _traced_once(model, **options.detection_changes())
     (folder / "first_half").write_text(key)
     for happens in during_write:
         happens()
     (folder / "model.txt").write_text(key)
     return {"image_size": list(options.image_size), "batch_size": options.batch_size or 1}
+
+
+@functools.lru_cache
+def _traced_once(model, **changes) -> Callable:
+    """The same function for all artefacts of a model and its options."""
+    return tf.function(ServingModule(lowered_model(model, LOWERING, **changes)).detect)
 
 
 def open_artefact(folder: Path, metadata: dict) -> Callable:

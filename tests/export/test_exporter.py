@@ -2,11 +2,14 @@
 
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 import tensorflow as tf
 
 from kmrcnn.export import FORMATS, export, metadata
+from tests.conftest import ROOT
 from tests.export import stand_in
 from tests.tiny import tiny_model
 
@@ -141,6 +144,32 @@ def test_failure_in_the_middle_leaves_nothing_behind(model, tmp_path, name, exis
         assert isinstance(caught.value, OSError)
         assert "No space left on device" in str(caught.value) and str(path) in str(caught.value)
         assert "function_node" not in str(caught.value)
+
+
+ON_A_FULL_DISK = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))  # bytes of a file
+from kmrcnn.cli.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs limits of a process")
+def test_weights_that_do_not_fit_leave_nothing_behind(tmp_path):
+    """A SavedModel whose variables TensorFlow cannot write to their end."""
+    arguments = ["export", "mask_rcnn_r18_coins", "--weights", "bundled"]
+    arguments += ["--format", "saved_model", "--output", str(tmp_path / "model")]
+    done = subprocess.run(
+        [sys.executable, "-c", ON_A_FULL_DISK, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 2
+    message = done.stderr.splitlines()[-1]
+    assert message.endswith(f"{str(tmp_path / 'model')!r} could not be written: File too large")
+    assert os.listdir(tmp_path) == []
 
 
 def test_unwritable_places_are_named(model, tmp_path):

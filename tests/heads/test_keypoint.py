@@ -68,10 +68,13 @@ def test_decoded_points_are_those_of_the_heatmaps(score):
         assert tuple(found[name].shape) == tuple(spec.shape)
 
 
-def test_mirrored_views_are_turned_back_before_they_are_averaged():
+@pytest.mark.parametrize(
+    "changes", [{}, {"flip_pairs": (), "names": ("left_hand", "nose", "right_hand")}]
+)
+def test_mirrored_views_are_turned_back_before_they_are_averaged(changes):
     upright = np.random.default_rng(0).normal(0, 1, (1, 2, 8, 8, JOINTS)).astype("float32")
     mirrored = upright[:, :, :, ::-1, [2, 1, 0]]
-    average = branch().average([upright, mirrored], [False, True])
+    average = branch(**changes).average([upright, mirrored], [False, True])
     np.testing.assert_allclose(average, upright, atol=1e-6)
     half = branch().average([upright, 0 * upright], [False, False])
     np.testing.assert_allclose(half, upright / 2, atol=1e-6)

@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from kmrcnn.config.schema import MaskConfig, PoolerConfig
 from kmrcnn.heads.mask import MaskBranch
+from kmrcnn.heads.mask_classes import CompetingClasses, IndependentClasses
+from kmrcnn.heads.mask_head import FCNMaskHead, MLPMaskHead
 from kmrcnn.roi.packing import pack, pack_values
 from kmrcnn.roi.pooler import RoIPooler
 from kmrcnn.targets.roi_sampler import Samples
@@ -21,7 +23,13 @@ VALID = np.array([[True, True, False], [True, False, False]])
 
 def branch(**changes):
     config = dataclasses.replace(SMALL, **changes)
-    return MaskBranch(config, RoIPooler(PoolerConfig(sampling_ratio=2), 4, INFO, tuple(INFO)), 5)
+    kind = {"sigmoid": IndependentClasses, "softmax": CompetingClasses}[config.activation]
+    classes = kind(5, config.class_agnostic)
+    head = {"fcn": FCNMaskHead, "mlp": MLPMaskHead}[config.head](
+        config, classes.num_channels, name="head"
+    )
+    pooler = RoIPooler(PoolerConfig(sampling_ratio=2), 4, INFO, tuple(INFO))
+    return MaskBranch(config, pooler, head, classes)
 
 
 def inputs():
@@ -43,8 +51,16 @@ def randomized(**changes):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"num_convs": 0}, {"norm": "group_norm", "norm_groups": 2}, {"class_agnostic": True}],
-    ids=["plain", "no_convs", "group_norm", "class_agnostic"],
+    [
+        {},
+        {"num_convs": 0},
+        {"norm": "group_norm", "norm_groups": 2},
+        {"class_agnostic": True},
+        {"activation": "softmax"},
+        {"head": "mlp", "num_fcs": 2, "fc_channels": 16},
+        {"head": "mlp", "num_fcs": 3, "fc_channels": 16, "activation": "softmax"},
+    ],
+    ids=["plain", "no_convs", "group_norm", "class_agnostic", "softmax", "mlp", "mlp_softmax"],
 )
 def test_layer(changes):
     features, boxes = inputs()
@@ -67,7 +83,7 @@ def test_one_class_equals_a_channel_of_all_classes():
 
 def test_class_agnostic_masks_ignore_the_class():
     layer, (features, boxes) = randomized(class_agnostic=True), inputs()
-    assert layer.logits.kernel.shape[-1] == 1
+    assert layer.head.logits.kernel.shape[-1] == 1
     first = layer(features, boxes, CLASSES, VALID)
     np.testing.assert_array_equal(first, layer(features, boxes, CLASSES * 0, VALID))
 
@@ -77,9 +93,9 @@ def test_predictor_after_the_deconvolution_gives_the_same():
     layer, (features, boxes) = randomized(), inputs()
     packed = pack(boxes, VALID)
     x = layer.pooler(features, packed.boxes, packed.batch_indices)
-    for conv in layer.convs:
+    for conv in layer.head.convs:
         x = conv(x)
-    want = layer.logits(tf.nn.relu(layer.deconv(x)))
+    want = layer.head.logits(tf.nn.relu(layer.head.deconv(x)))
     np.testing.assert_allclose(layer.predict_packed(features, packed), want, atol=1e-5)
 
 
@@ -105,9 +121,12 @@ def samples_and_targets(foreground):
     }
 
 
-@pytest.mark.parametrize("target", ["soft", "binary"])
-def test_loss_reaches_the_features_through_the_foreground_only(target):
-    layer, (features, _) = randomized(target=target), inputs()
+VARIANTS = [{}, {"activation": "softmax"}, {"head": "mlp", "fc_channels": 16}]
+
+
+@pytest.mark.parametrize("changes", [{"target": "soft"}, *VARIANTS])
+def test_loss_reaches_the_features_through_the_foreground_only(changes):
+    layer, (features, _) = randomized(**changes), inputs()
     maps = tf.nest.map_structure(tf.constant, features)
     foreground = np.array([[True, False, False], [False] * 3])
     with tf.GradientTape() as tape:
@@ -118,8 +137,9 @@ def test_loss_reaches_the_features_through_the_foreground_only(target):
     assert all((g[1] == 0).all() for g in gradients)  # no foreground in the second image
 
 
-def test_empty_set():
-    layer, (features, boxes) = randomized(), inputs()
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_empty_set(changes):
+    layer, (features, boxes) = randomized(**changes), inputs()
     nothing = np.zeros_like(VALID)
     assert not np.asarray(layer(features, boxes, CLASSES, nothing)).any()
     with tf.GradientTape() as tape:

@@ -31,3 +31,9 @@ def test_doubling_by_hand():
     x = np.array([0.0, 4.0, 8.0], "float32").reshape(1, 1, 3, 1)
     want = [[0, 1, 3, 5, 7, 8]] * 2
     np.testing.assert_allclose(np.asarray(double(x))[0, :, :, 0], want)
+
+
+def test_no_rois():
+    layer = Deconv4x4(6)
+    none = layer(np.zeros((0, 3, 5, 4), "float32"))
+    assert none.shape == (0, 6, 10, 6) and double(none).shape == (0, 12, 20, 6)

@@ -23,6 +23,14 @@ def test_nothing_visible():
     assert float(keypoint_loss(logits, cells, np.zeros((1, 1), bool))) == 0
 
 
+def test_no_rois():
+    logits = tf.zeros((0, 4, 4, 3))
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = keypoint_loss(logits, np.zeros((0, 3), "int32"), np.zeros((0, 3), bool))
+    assert float(loss) == 0 and tape.gradient(loss, logits).shape == (0, 4, 4, 3)
+
+
 def test_reference_case(cases_dir):
     case = np.load(cases_dir / "keypoints.npz")
     logits = tf.constant(np.moveaxis(case["logits"], 1, -1))

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from kmrcnn.losses.mask import mask_loss
+from kmrcnn.losses.mask import mask_loss, multinomial_mask_loss
 
 
 def loss_and_gradient(logits, targets, valid):
@@ -42,3 +42,26 @@ def test_zero_without_rois():
         blank = np.zeros((number, 4, 4), "float32")
         loss, gradient = loss_and_gradient(blank, blank, np.zeros(number, bool))
         assert loss == 0 and (gradient == 0).all()
+
+
+def test_multinomial_loss_by_hand():
+    """Two pixels of class 0 of 2, one inside the mask, one outside."""
+    logits = np.log(np.array([[[[0.5, 0.3, 0.2], [0.1, 0.3, 0.6]]]], "float32"))
+    targets, classes = np.array([[[1.0, 0.0]]], "float32"), np.array([0], "int32")
+    loss = multinomial_mask_loss(logits, classes, targets, np.array([True]))
+    np.testing.assert_allclose(loss, -(np.log(0.5) + np.log(0.6)) / 2, rtol=1e-6)
+    soft = multinomial_mask_loss(logits, classes, 0 * targets + 0.25, np.array([True]))
+    want = -np.mean([0.25 * np.log([0.5, 0.1]) + 0.75 * np.log([0.2, 0.6])]) * 2 / 2
+    np.testing.assert_allclose(soft, want, rtol=1e-6)
+
+
+def test_multinomial_loss_leaves_invalid_rois_out_and_is_zero_without_any():
+    logits = tf.constant(np.random.default_rng(0).normal(0, 1, (3, 4, 4, 6)).astype("float32"))
+    targets, classes = np.ones((3, 4, 4), "float32"), np.array([0, 4, 2], "int32")
+    for valid in ([True, False, True], [False] * 3):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            loss = multinomial_mask_loss(logits, classes, targets, np.array(valid))
+        gradient = np.asarray(tape.gradient(loss, logits))
+        assert (float(loss) > 0) == any(valid)
+        assert [bool(one.any()) for one in gradient] == valid

@@ -119,8 +119,17 @@ def test_layers_add_up_to_the_parts(mask):
         assert multiply_adds[part] == sum(layer.multiply_adds for layer in mine)
 
 
-def test_every_kernel_of_the_model_is_listed_once():
-    model = _small(neck=NeckConfig(channels=4, norm="batch_norm"))
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"neck": NeckConfig(channels=4, norm="batch_norm")},
+        {"mask": MaskConfig(pooled_size=4, head="mlp", fc_channels=5, activation="softmax")},
+        {"backbone": BackboneConfig("resnet18", None, 4, 4, non_local_stage=4)},
+    ],
+    ids=["norm", "mlp", "non_local"],
+)
+def test_every_kernel_of_the_model_is_listed_once(changes):
+    model = _small(**changes)
     kernels = [name for name in canonical_weights(model) if name.endswith("/kernel")]
     listed = [layer.name + "/kernel" for layer in complexity.list_layers(model, (64, 64), 1, 1)]
     assert sorted(listed) == sorted(kernels)

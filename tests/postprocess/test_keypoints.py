@@ -62,12 +62,15 @@ def test_resizing_is_opencvs_and_the_doubling_the_graphs():
     np.testing.assert_allclose(double_heatmaps(maps), double(maps), atol=1e-5)
 
 
-def test_nothing_found_and_tiny_boxes():
-    assert heatmaps_to_keypoints(np.zeros((0, 8, 8, 3)), np.zeros((0, 4)), "logit").shape == (
-        0,
-        3,
-        3,
-    )
+@pytest.mark.parametrize("score", ["logit", "probability"])
+@pytest.mark.parametrize("decode", [heatmaps_to_keypoints, search_windows])
+def test_nothing_found(decode, score):
+    none = decode(np.zeros((0, 8, 8, 3), "float32"), np.zeros((0, 4), "float32"), score)
+    assert none.shape == (0, 3, 3)
+    assert double_heatmaps(np.zeros((0, 8, 8, 3), "float32")).shape == (0, 16, 16, 3)
+
+
+def test_tiny_boxes():
     maps = np.random.default_rng(0).normal(0, 1, (1, 8, 8, 3)).astype("float32")
     point = np.float32([[4, 5, 4, 5]])  # counts as one pixel, as in the references
     for decode in (heatmaps_to_keypoints, search_windows):

@@ -8,6 +8,8 @@ import pytest
 from kmrcnn.config.schema import BoxConfig, MaskConfig, PoolerConfig
 from kmrcnn.heads.box import BoxBranch
 from kmrcnn.heads.mask import MaskBranch
+from kmrcnn.heads.mask_classes import IndependentClasses
+from kmrcnn.heads.mask_head import FCNMaskHead
 from kmrcnn.roi.pooler import RoIPooler
 from kmrcnn.roi.roi_heads import RoIHeads
 
@@ -20,7 +22,10 @@ def heads(mask=True, seed=0, **changes):
     pool = lambda size: RoIPooler(PoolerConfig(sampling_ratio=2), size, INFO, tuple(INFO))  # noqa: E731
     box = BoxBranch(dataclasses.replace(BOX, **changes), pool(3), 5, name="box")
     config = MaskConfig(pooled_size=4, num_convs=1, channels=8)
-    branches = {"mask": MaskBranch(config, pool(4), 5, name="mask")} if mask else {}
+    head = FCNMaskHead(config, 5, name="head")
+    classes = IndependentClasses(5, class_agnostic=False)
+    mask_branch = MaskBranch(config, pool(4), head, classes, name="mask")
+    branches = {"mask": mask_branch} if mask else {}
     return RoIHeads(box, branches, seed=seed)
 
 

@@ -39,6 +39,13 @@ def test_matched_object_of_the_right_picture():
     assert int(found.cells[2, 0]) == 2 * 4 + 2
 
 
+def test_no_rois():
+    none = np.zeros(0, "int32")
+    keypoints = np.zeros((1, 2, 3, 3), "float32")
+    found = keypoint_targets(keypoints, np.zeros((0, 4), "float32"), none, none, 4)
+    assert found.cells.shape == found.valid.shape == (0, 3)
+
+
 @pytest.mark.parametrize("source", ["tv", "d2"])
 def test_reference_case(cases_dir, source):
     case = np.load(cases_dir / "keypoints.npz")

@@ -61,6 +61,7 @@ MODEL = ModelConfig(
     keypoint=KeypointConfig(
         names=PERSON.keypoint.names,
         flip_pairs=PERSON.keypoint.flip_pairs,
+        skeleton=PERSON.keypoint.skeleton,
         num_convs=3,
         channels=64,
     ),

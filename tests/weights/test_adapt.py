@@ -3,7 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from kmrcnn.config.schema import BoxConfig, MaskConfig, ModelConfig
+from kmrcnn.config.schema import (
+    BackboneConfig,
+    BoxConfig,
+    MaskConfig,
+    ModelConfig,
+    PoolerConfig,
+)
 from kmrcnn.weights.adapt import (
     ClassAxis,
     adapt_statistics,
@@ -24,6 +30,13 @@ def test_class_axis_of_each_layer():
     agnostic = ModelConfig(box=BoxConfig(class_agnostic=True), mask=MaskConfig(class_agnostic=True))
     assert class_axis("roi_heads/box/box_deltas/kernel", agnostic) is None
     assert class_axis("roi_heads/mask/logits/bias", agnostic) is None
+    softmax = ModelConfig(mask=MaskConfig(activation="softmax"))
+    assert class_axis("roi_heads/mask/logits/bias", softmax) == ClassAxis(1, background=True)
+    mlp = ModelConfig(mask=MaskConfig(head="mlp", pooled_size=7))
+    assert class_axis("roi_heads/mask/logits/bias", mlp) == ClassAxis(196, background=False)
+    c4 = BackboneConfig(last_stage=4)
+    halved = dataclasses.replace(mlp, backbone=c4, pooler=PoolerConfig(stage="res5"))
+    assert class_axis("roi_heads/mask/logits/bias", halved).group == 64  # 4 x 4, twice the side
 
 
 def test_with_classes_changes_only_the_last_axis_of_class_layers():

@@ -11,13 +11,14 @@ from kmrcnn.config.data_schema import DataConfig
 from kmrcnn.data.augment.color import ColorJitter, RandomGray
 from kmrcnn.data.augment.copy_paste import CopyPaste
 from kmrcnn.data.augment.crop import RandomCrop
-from kmrcnn.data.augment.flip import HorizontalFlip, VerticalFlip, left_right_pairs
+from kmrcnn.data.augment.flip import HorizontalFlip, VerticalFlip
 from kmrcnn.data.augment.iou_crop import IoUCrop
 from kmrcnn.data.augment.keypoint_offset import KeypointOffset
 from kmrcnn.data.augment.quarter_turn import RandomQuarterTurn
 from kmrcnn.data.augment.rotate import RandomRotation
 from kmrcnn.data.augment.scale_jitter import ScaleJitter
 from kmrcnn.data.example import Example
+from kmrcnn.structures.keypoint_layout import left_right_pairs
 
 # image, boxes, masks and key points together; all that is random comes from the generator
 Transform = Callable[[Example, np.random.Generator], Example]

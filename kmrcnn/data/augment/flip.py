@@ -10,6 +10,7 @@ import numpy as np
 from kmrcnn.data.augment.objects import with_moved_objects
 from kmrcnn.data.augment.warp import warp_boxes, warp_keypoints
 from kmrcnn.data.example import Example, MaskCrop
+from kmrcnn.structures.keypoint_layout import mirrored_order
 
 Pairs = Sequence[tuple[int, int]]
 
@@ -50,31 +51,19 @@ def flip(example: Example, axis: int, keypoint_pairs: Pairs = ()) -> Example:
     height, width = example.size
     matrix = np.array([[-1, 0, width], [0, 1, 0]] if axis == 1 else [[1, 0, 0], [0, -1, height]])
     masks, keypoints = example.masks, warp_keypoints(example.keypoints, matrix)
+    if keypoints is not None:
+        keypoints = keypoints[:, mirrored_order(keypoints.shape[1], keypoint_pairs)]
     return with_moved_objects(
         example,
         np.ascontiguousarray(np.flip(example.image, axis)),
         warp_boxes(example.boxes, matrix),
         None if masks is None else [_flip_mask(mask, axis, example.size) for mask in masks],
-        None if keypoints is None else _swapped(keypoints, keypoint_pairs),
+        keypoints,
         tight=False,
     )
-
-
-def left_right_pairs(keypoint_names: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs of indices of names that differ in "left" and "right" only, as in "left_eye"."""
-    places = {name: index for index, name in enumerate(keypoint_names)}
-    twins = {name: name.replace("left", "right") for name in keypoint_names if "left" in name}
-    return [(places[left], places[right]) for left, right in twins.items() if right in places]
 
 
 def _flip_mask(mask: MaskCrop, axis: int, size: tuple[int, int]) -> MaskCrop:
     first = [mask.top, mask.left]
     first[axis] = size[axis] - first[axis] - mask.bitmap.shape[axis]
     return MaskCrop(np.flip(mask.bitmap, axis), *first)
-
-
-def _swapped(keypoints: np.ndarray, pairs: Pairs) -> np.ndarray:
-    order = np.arange(keypoints.shape[1])
-    for one, other in pairs:
-        order[one], order[other] = other, one
-    return keypoints[:, order]

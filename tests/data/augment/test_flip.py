@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kmrcnn.data.augment.flip import HorizontalFlip, VerticalFlip, flip, left_right_pairs
+from kmrcnn.data.augment.flip import HorizontalFlip, VerticalFlip, flip
 from tests.data.augment.painted import LEVEL, painted, pixels_under, require_agreement
 
 
@@ -44,9 +44,3 @@ def test_probability(transform, axis):
     np.testing.assert_array_equal(transform(1.0)(example, rng).image, expected)
     number = sum(transform(0.5)(example, rng) is not example for _ in range(200))
     assert 70 < number < 130
-
-
-def test_pairs_of_names():
-    names = ("nose", "left_eye", "right_eye", "right_hip", "left_hip", "left_alone")
-    assert left_right_pairs(names) == [(1, 2), (4, 3)]
-    assert left_right_pairs(()) == []

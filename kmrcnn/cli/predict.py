@@ -23,6 +23,11 @@ written to DIR:
   polygons/   LabelMe files that name the picture, to correct by hand
   explain/    with --explain: one picture per stage of the model
 
+huge pictures (--tile):
+  the model sees each tile as a picture: choose one in which objects look as large as in training;
+  uncompressed 8-bit TIFF is read tile by tile, other formats as a whole; memory stays that of a
+  tile with --save json,polygons; overlays and masks take a few times the picture more
+
 exit code:
   0 all went well, 1 some input failed (the others were done), 2 wrong usage
 

@@ -140,7 +140,10 @@ def _decode(source: Path | io.BytesIO, name: str, channels: int) -> np.ndarray:
     except UnidentifiedImageError as error:
         raise ValueError(f"{name} is not a picture that Pillow can read.") from error
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{name} is too large: {error}") from error
+        raise ValueError(
+            f"{name} is too large: {error} An uncompressed 8-bit TIFF of any size can be predicted "
+            "in tiles."
+        ) from error
     except _DECODING_ERRORS as error:
         raise ValueError(
             f"{name} cannot be read as a picture, it may be damaged: {error}"

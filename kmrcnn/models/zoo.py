@@ -74,7 +74,8 @@ def load_model(
         require_weights(weights, loaded)  # before the model is built
     from kmrcnn.models.build import build_model
 
-    model = build_model(preset_config(loaded, num_classes, class_names, image_channels))
+    config = preset_config(loaded, num_classes, class_names, image_channels)
+    model = build_model(config, name=loaded.name)
     if weights is not None:
         model.weights_report = load_checkpoint(model, loaded, weights)
         if model.weights_report.reinitialised or model.weights_report.adapted:

@@ -71,6 +71,7 @@ def _scenes(scenes: Scenes, seed: int) -> Datasets:
         "classes": scenes.classes,
         "radius": scenes.radius,
         "max_objects": scenes.max_objects,
+        "coin_fraction": scenes.coin_fraction,
         "empty_fraction": 0.0,
     }
     train = _Kept(SyntheticScenes(scenes.train, seed=seed, **options))

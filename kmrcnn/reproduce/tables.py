@@ -39,6 +39,7 @@ class Scenes:
     classes: tuple[str, ...]
     radius: tuple[float, float]  # fractions of the side
     max_objects: int
+    coin_fraction: float = 0.5  # chance of a picture of coins only
 
 
 @dataclass(frozen=True)

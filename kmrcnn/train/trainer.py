@@ -126,7 +126,7 @@ def _make_model(experiment: Experiment, load: bool) -> Any:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.precision)
     try:
-        model = build_model(experiment.model, seed=config.seed)
+        model = build_model(experiment.model, experiment.name or "model", config.seed)
     finally:
         keras.config.set_dtype_policy(before)
     if load and experiment.weights is not None:

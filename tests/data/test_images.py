@@ -216,3 +216,11 @@ def test_the_size_of_something_else_is_an_error(tmp_path, source):
     (tmp_path / "text.jpg").write_text("no picture")
     with pytest.raises((ValueError, FileNotFoundError)):
         read_size(source if isinstance(source, bytes) else tmp_path / source)
+
+
+def test_too_large_for_pillow(tmp_path, monkeypatch):
+    path = tmp_path / "huge.png"
+    Image.new("RGB", (40, 40)).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match="huge.png is too large: .* can be predicted in tiles"):
+        read_image(path)

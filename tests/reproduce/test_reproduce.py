@@ -3,6 +3,8 @@
 import dataclasses
 import json
 
+import cv2
+import numpy as np
 import pytest
 
 from kmrcnn.config.loader import dump
@@ -144,3 +146,32 @@ def test_seeds_differ_in_their_pictures_and_share_the_validation(table):
     assert (one.train[0].image != other.train[0].image).any()
     assert one.train[0] is one.train[0]  # made once
     assert (one.validation[0].image == other.validation[0].image).all()
+
+
+def write_coco(file, number):
+    """Pictures with one door each."""
+    images, annotations = [], []
+    for index in range(1, number + 1):
+        name = f"{file.stem}{index}.png"
+        cv2.imwrite(str(file.with_name(name)), np.zeros((40, 50, 3), np.uint8))
+        images.append({"id": index, "file_name": name, "height": 40, "width": 50})
+        box = {"bbox": [5, 5, 20, 20], "area": 400, "category_id": 7, "iscrowd": 0}
+        outline = [[5, 5, 25, 5, 25, 25, 5, 25]]
+        annotations.append({"id": index, "image_id": index, "segmentation": outline} | box)
+    categories = [{"id": 7, "name": "door"}]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    file.write_text(json.dumps(document))
+
+
+def test_a_folder_takes_the_place_of_the_scenes(table, tmp_path, monkeypatch):
+    write_coco(tmp_path / "train.json", 3)
+    write_coco(tmp_path / "val.json", 2)
+
+    def execute(run, train_data, validation_data, callbacks, before_measuring):
+        assert (len(train_data), len(validation_data)) == (3, 2)
+        model = run.experiment.model
+        assert (model.class_names, model.category_ids) == (("door",), (7,))
+        return RunResult(run.row.name, run.seed, {}, 1.0, 1.0, run.fingerprint)
+
+    monkeypatch.setattr(module, "execute", execute)
+    assert len(run(table, tmp_path / "out", data=tmp_path, seeds=2)) == 4

@@ -150,14 +150,14 @@ def test_nuclei_of_a_mosaic(data_dir):
     from kmrcnn import Predictor, load_model
 
     predictor = Predictor(load_model("mask_rcnn_nuclei", weights="bundled"))
-    mosaic = make_mosaic((data_dir / "nuclei/val/images").iterdir(), 460)
-    tiled = TiledPredictor(predictor, 256, 48, progress=False)
+    mosaic = make_mosaic((data_dir / "nuclei/val/images").iterdir(), 432)
+    tiled = TiledPredictor(predictor, 256, 64, progress=False)
     found = tiled.predict(mosaic)
-    tiles = tile_picture(mosaic.shape[:2], 256, 48)
+    tiles = tile_picture(mosaic.shape[:2], 256, 64)
     inside = compare_inside(predictor, mosaic, found, tiles)
     assert inside.number > 5 and inside.equal == inside.number
     seams = compare_on_seams(predictor, mosaic, found, tiles, sure=0.8)
-    assert seams.number > 5 and seams.doubles == 0
+    assert seams.number > 3 and seams.doubles == 0
     assert seams.found >= 0.95 * seams.number
 
 

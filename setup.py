@@ -60,6 +60,7 @@ setup(
         "vis": ["scikit-image>=0.24", "supervision>=0.25", "pydot>=3.0", "matplotlib>=3.8"],
         "test": [
             "pytest>=8.0",
+            "pytest-xdist>=3.6",
             "ruff>=0.8",
             "scikit-image>=0.24",
             "supervision>=0.25",

@@ -51,7 +51,7 @@ def test_first_command_of_the_readme(tmp_path, reference):
 
 def test_python_snippet_of_the_readme(capsys):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"(<!-- needs a download -->\n)?```python\n(.*?)```", text, re.S)
+    blocks = re.findall(r"(<!-- needs a (?:download|file) -->\n)?```python\n(.*?)```", text, re.S)
     offline = [code for skip, code in blocks if not skip]
     assert offline
     for code in offline:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.resources
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from typing import Literal
 
@@ -92,12 +92,10 @@ class Table:
     rules: Literal["coco", "cityscapes"] = "coco"
     note: str = ""
     mini: Mini | None = None
-    _names: frozenset[str] = field(init=False, default=frozenset())
 
     def __post_init__(self):
         names = [row.name for row in self.rows]
-        object.__setattr__(self, "_names", frozenset(names))
-        if len(self._names) < len(names):
+        if len(set(names)) < len(names):
             raise ValueError(f"`rows` must have different names. Received: {names}")
         for row in self.rows:
             if len(row.paper) != len(self.metrics):
@@ -105,10 +103,10 @@ class Table:
                     f"`paper` of row {row.name!r} must have one number per metric "
                     f"({len(self.metrics)}). Received: {row.paper}"
                 )
-        given = {row.trained_as for row in self.rows if row.trained_as is not None}
-        given |= set(self.mini.rows) if self.mini else set()
-        if not given <= self._names:
-            raise ValueError(f"There are no rows {sorted(given - self._names)}; rows: {names}")
+        meant = {row.trained_as for row in self.rows if row.trained_as is not None}
+        meant |= set(self.mini.rows) if self.mini else set()
+        if unknown := sorted(meant - set(names)):
+            raise ValueError(f"There are no rows {unknown}; rows: {names}")
 
 
 def list_tables() -> list[str]:

@@ -22,7 +22,7 @@ def model():
 
 
 def assert_equal(found, expected):
-    assert expected["valid"].any()
+    assert np.asarray(expected["valid"]).any()
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, atol=1e-3, err_msg=name)
 
@@ -35,7 +35,7 @@ def test_saved_model_finds_the_same(model, tmp_path):
     assert_equal(again.predict_on_batch(tiny_inputs()), expected)
 
 
-@pytest.mark.parametrize("block_cells", [None, 64])
+@pytest.mark.parametrize("block_cells", [None, 1000])
 def test_lowered_model_finds_the_same(model, block_cells):
     lowering = Lowering(roi_align="reference", static=True, block_cells=block_cells)
     twin = build_model(model.config, lowering=lowering)
@@ -43,6 +43,7 @@ def test_lowered_model_finds_the_same(model, block_cells):
     assert_equal(twin(tiny_inputs()), model(tiny_inputs()))
 
 
+@pytest.mark.slow
 def test_losses_are_finite_and_all_parts_learn(model):
     inputs = tiny_inputs()
     model.compile(keras.optimizers.SGD(0.001))

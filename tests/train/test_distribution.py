@@ -22,9 +22,14 @@ def start(module: str, *arguments, **variables) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=ROOT, env=os.environ | variables, **pipes)
 
 
-def finish(process: subprocess.Popen, expected: int = 0) -> None:
-    output, _ = process.communicate(timeout=400)
+def finish(process: subprocess.Popen, expected: int = 0) -> str:
+    """Waits for the end; what was printed."""
+    try:
+        output, _ = process.communicate(timeout=900)
+    finally:
+        process.kill()
     assert process.returncode == expected, output[-3000:]
+    return output
 
 
 @pytest.mark.slow
@@ -63,8 +68,7 @@ def workers(folder: Path, *options) -> list[subprocess.Popen]:
 def test_two_workers_train_as_one_process_and_survive_a_kill(tmp_path):
     chief, killed = workers(tmp_path, "kill")
     finish(killed, -signal.SIGKILL)
-    output, _ = chief.communicate(timeout=400)
-    assert chief.returncode == 1 and "WorkerLostError" in output, output[-3000:]
+    assert "WorkerLostError" in finish(chief, 1)
 
     for process in workers(tmp_path, "resume"):
         finish(process)

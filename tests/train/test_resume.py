@@ -39,7 +39,7 @@ EXPERIMENT = Experiment(
 @pytest.mark.slow
 def test_a_killed_run_goes_on_as_an_unbroken_one(tmp_path):
     command = [sys.executable, "-m", "tests.train.run_until_killed", str(tmp_path / "killed")]
-    killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert len(json.loads((tmp_path / "killed" / "history.json").read_text())) == 1
 

@@ -13,6 +13,7 @@ import numpy as np
 import kmrcnn
 from kmrcnn.config.schema import ModelConfig
 from kmrcnn.data.files import written_aside
+from kmrcnn.weights.canonical import canonical_weights
 
 FILE_NAME = "metadata.json"
 
@@ -57,10 +58,10 @@ def describe(model: Any, config: ModelConfig, format: str, precision: str) -> di
 
 
 def weights_sha256(model: Any) -> str:
-    """Of names, shapes and float32 values of all weights, in the model's order."""
+    """Of `canonical_weights`' names, shapes and float32 values, by the order of the names."""
     digest = hashlib.sha256()
-    for weight in model.weights:
-        digest.update(f"{weight.path.split('/', 1)[-1]}{tuple(weight.shape)}".encode())
+    for name, weight in sorted(canonical_weights(model).items()):
+        digest.update(f"{name}{tuple(weight.shape)}".encode())
         values = keras.ops.convert_to_numpy(weight).astype(np.float32)
         digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()

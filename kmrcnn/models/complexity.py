@@ -16,6 +16,7 @@ import keras
 from kmrcnn.layers.deconv import Deconv2x2
 from kmrcnn.layers.deconv_upsample import Deconv4x4
 from kmrcnn.layers.frozen_batch_norm import FrozenBatchNorm
+from kmrcnn.roi.res5_pooler import Res5Pooler
 from kmrcnn.weights.canonical import canonical_name
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ def list_layers(
         )
     sizes = _level_sizes(model.backbone, image_size)
     layers = [*_backbone(model.backbone, image_size), *_neck(model.neck, sizes)]
-    layers += _rpn(model.rpn, [*sizes, _half(sizes[-1])])
+    sizes.append(_half(sizes[-1]))
+    layers += _rpn(model.rpn, [sizes[int(level[1:]) - 2] for level in model.neck.feature_info])
+    layers += _res5_on_rois(model.roi_heads, num_proposals, num_detections)
     layers += _box(model.roi_heads.box, num_proposals)
     if "mask" in model.roi_heads.branches:
         layers += _mask(model.roi_heads.branches["mask"], num_detections)
@@ -150,14 +153,29 @@ def _backbone(backbone, size: Size) -> Iterator[LayerCount]:
     size = _after(backbone.stem, size)
     yield count_layer(backbone.stem, "backbone", math.prod(size))
     size = _half(size)  # max pooling
-    for block in (block for stage in backbone.stages for block in stage):
+    yield from _blocks([block for stage in backbone.stages for block in stage], size)
+
+
+def _res5_on_rois(heads, proposals: int, detections: int) -> Iterator[LayerCount]:
+    """The backbone's last stage where it works on RoIs (C4); branches share it."""
+    users = [(heads.box, proposals), *((one, detections) for one in heads.branches.values())]
+    for pooler in dict.fromkeys(branch.pooler for branch, _ in users):
+        if isinstance(pooler, Res5Pooler):
+            side = pooler.pooler.output_size
+            rois = sum(number for branch, number in users if branch.pooler is pooler)
+            yield from _blocks(pooler.blocks, (side, side), rois)
+
+
+def _blocks(blocks, size: Size, times: int = 1) -> Iterator[LayerCount]:
+    """Residual blocks, one after the other, on `times` maps of the same size."""
+    for block in blocks:
         entry = size
         for conv in block.convs:
             size = _after(conv, size)
-            yield count_layer(conv, "backbone", math.prod(size))
+            yield count_layer(conv, "backbone", times * math.prod(size))
         if block.shortcut is not None:
             positions = math.prod(_after(block.shortcut, entry))
-            yield count_layer(block.shortcut, "backbone", positions)
+            yield count_layer(block.shortcut, "backbone", times * positions)
 
 
 def _level_sizes(backbone, size: Size) -> list[Size]:

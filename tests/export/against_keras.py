@@ -126,3 +126,25 @@ def batch_norms():
         "neck": dataclasses.replace(config.neck, norm="batch_norm"),
         "box": dataclasses.replace(config.box, num_convs=1, conv_channels=16, norm="batch_norm"),
     }
+
+
+def c4():
+    """One map, res5 on every RoI."""
+    config, replace = tiny_config(), dataclasses.replace
+    return {
+        "backbone": replace(config.backbone, last_stage=4),
+        "neck": replace(config.neck, name="single_level"),
+        "anchors": replace(config.anchors, sizes=((16.0, 32.0, 64.0),)),
+        "pooler": replace(config.pooler, stage="res5"),
+        "box": replace(config.box, pooled_size=14, reduce="mean", num_fcs=0),
+        "mask": replace(config.mask, pooled_size=14, num_convs=0),
+    }
+
+
+def parts_of_the_paper():
+    """Softmax over MLP masks, a non-local block."""
+    config, replace = tiny_config(), dataclasses.replace
+    return {
+        "backbone": replace(config.backbone, non_local_stage=4),
+        "mask": replace(config.mask, head="mlp", fc_channels=16, activation="softmax"),
+    }

@@ -15,6 +15,7 @@ from kmrcnn.export.options import ExportOptions
 from kmrcnn.export.parser_tables import DYNAMIC_OPERATORS, find_problems
 from tests.export.against_keras import (
     batch_norms,
+    c4,
     check_equal,
     check_export,
     check_unused_slots_are_zero,
@@ -22,6 +23,7 @@ from tests.export.against_keras import (
     detectron2_like,
     faster_rcnn_of_80_classes,
     largest_differences,
+    parts_of_the_paper,
     torchvision_like,
 )
 from tests.tiny import tiny_config, tiny_model
@@ -138,7 +140,10 @@ def test_any_number_of_pictures(batch_size, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [torchvision_like, faster_rcnn_of_80_classes, batch_norms])
+@pytest.mark.parametrize(
+    "changes",
+    [torchvision_like, faster_rcnn_of_80_classes, batch_norms, c4, parts_of_the_paper],
+)
 def test_other_models_equal_keras(changes, tmp_path):
     found, _ = check_export(tmp_path, changes(), (1, 2), format="onnx", batch_size=1)
     assert ("masks" in found) == (changes is not faster_rcnn_of_80_classes)

@@ -14,11 +14,13 @@ from kmrcnn.export.tflite import open_artefact
 from tests.export.against_keras import (
     CANVAS,
     batch_norms,
+    c4,
     check_batches,
     check_export,
     check_unused_slots_are_zero,
     detectron2_like,
     faster_rcnn_of_80_classes,
+    parts_of_the_paper,
     pictures_with_an_empty_row,
     torchvision_like,
 )
@@ -97,7 +99,15 @@ def test_refused_options(model, tmp_path, options, problem):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "changes", [detectron2_like, torchvision_like, faster_rcnn_of_80_classes, batch_norms]
+    "changes",
+    [
+        detectron2_like,
+        torchvision_like,
+        faster_rcnn_of_80_classes,
+        batch_norms,
+        c4,
+        parts_of_the_paper,
+    ],
 )
 def test_other_models_equal_keras(changes, tmp_path):
     found, _ = check_export(tmp_path, changes(), (1, 2), format="tflite")

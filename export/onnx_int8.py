@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import tempfile
 from collections.abc import Iterable
@@ -45,7 +46,7 @@ def quantize(
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "int8.onnx"
         quantization.quantize_static(
-            proto,
+            copy.deepcopy(proto),  # ONNX Runtime moves the weights of what it is given to a file
             str(target),
             reader,
             quant_format=quantization.QuantFormat.QDQ,

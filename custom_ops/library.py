@@ -45,11 +45,30 @@ def tensorflow_ops() -> ModuleType | None:
     def load(path: Path) -> ModuleType:
         import tensorflow as tf
 
+        ops = tf.load_op_library(str(path))
+        if not hasattr(ops, "kmrcnn_roi_align"):
+            ops = _registered_ops()
         if tf.config.list_physical_devices("GPU") and not has_gpu_kernels(path):
             raise build.BuildError(_CPU_ONLY)
-        return tf.load_op_library(str(path))
+        return ops
 
     return _obtain("tensorflow", load)
+
+
+def _registered_ops() -> ModuleType:
+    """The module for ops that the process has registered already.
+
+    TensorFlow lists the ops that register while it opens a file: none, if the file or a copy of it
+    has been open before (by ctypes, or beside an exported model).
+    """
+    from tensorflow.core.framework import op_def_pb2
+    from tensorflow.python.framework import _pywrap_python_op_gen, op_def_registry
+
+    names = ("KmrcnnRoiAlign", "KmrcnnRoiAlignGrad")
+    ops = op_def_pb2.OpList(op=[op_def_registry.get(name) for name in names])
+    module = ModuleType("kmrcnn_registered_ops")
+    exec(_pywrap_python_op_gen.GetPythonWrappers(ops.SerializeToString()), module.__dict__)
+    return module
 
 
 @functools.cache

@@ -28,7 +28,9 @@ def test_wrong_values_are_named(name, value):
 
 
 def test_limits_are_allowed():
-    ExportOptions(score_threshold=0, nms_threshold=1.0, batch_size=1, image_size=[1, 1])
+    options = ExportOptions(score_threshold=0, nms_threshold=1.0, batch_size=1, image_size=[1, 1])
+    assert (options.score_threshold, options.nms_threshold) == (0, 1.0)
+    assert (options.batch_size, tuple(options.image_size)) == (1, (1, 1))
 
 
 def test_changes_of_detection_and_copies():
